@@ -35,7 +35,8 @@ frameworks on a small case, or reads a default from an instance. The values on t
 `--json FILE` writes the same as JSON. In a name of a value, the first word is what was measured; "from" means the largest
 difference from it, and 0 that it is not larger than rounding in float32. In lines of code, names are those that are usual: `nn` is
 `torch.nn`, `F` is `torch.nn.functional`, `optim` is `torch.optim`, and `layers`, `losses`, `optimizers` are those of Keras.
-[differences.md](differences.md) tells how Triptych's engines are set so that they agree. This page is written by `tools/catalogue.py`.
+[differences.md](differences.md) tells how Triptych's engines are set so that they agree, and [found.md](found.md) which are faults of a
+framework. This page is written by `tools/catalogue.py`.
 """  # noqa: E501
 
 

@@ -41,6 +41,15 @@ def rmsprop(gradient: float, inside: float, outside: float) -> float:
     return travel
 
 
+def error_of_sums_in_order(count: int, channels: int) -> float:
+    """Relative error of means whose values are added one after the other in float32."""
+    drawn = np.random.default_rng(0).normal(size=(count, channels)).astype(np.float32)
+    values = 2 + drawn
+    sums = np.cumsum(values, axis=0, dtype=np.float32)[-1]
+    means = sums / np.float32(count)
+    return float(np.abs(means / values.mean(0, dtype=np.float64) - 1).max())
+
+
 def adagrad(rate: float, accumulator: float) -> float:
     return sum(rate / math.sqrt(accumulator + step) for step in range(1, 51))
 
@@ -261,6 +270,7 @@ FORMULAS = {
         "keras CategoricalFocalCrossentropy": -0.25 * 0.4**2 * math.log(0.6),
     },
     "D125": {"torch": [0.95, 0.85, 0.95], "keras": [0.9, 0.9, 0.9]},
+    "D129": {"torch, channels last, error of the mean": error_of_sums_in_order(200_000, 8)},
 }
 
 

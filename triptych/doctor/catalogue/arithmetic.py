@@ -149,7 +149,8 @@ ENTRIES = (
         stage="none",
         kind="numeric",
         torch="Constants are double in float64.",
-        keras="Constants of optimizers and layers pass through float32.",
+        keras="On TensorFlow, constants of optimizers and layers pass through float32; on PyTorch "
+        "and JAX they do not.",
         effect="The first step of Adam is 6.7e-6 off, Rescaling 6e-8, LeakyReLU(0.1) 1.5e-8, "
         "exact GELU 5e-9.",
         fix_torch=None,
@@ -172,13 +173,14 @@ ENTRIES = (
         family=FAMILY,
         stage="gradient",
         kind="trap",
-        torch="torch.compile of some convolutions with channels first makes no gradient for them "
-        "on a processor, and gives no warning.",
+        torch="On a processor, code that torch.compile 2.13 makes for a convolution, an activation "
+        "and a maximum may read the gradient before it is written, and gives no warning.",
         keras="jit_compile=True makes the same gradients up to rounding.",
-        effect="The convolutions are not trained; the loss, and with it the outputs, are right.",
+        effect="The gradients of the convolution and of those before it are 0, so that they are "
+        "not trained; the loss, and with it the outputs, are right.",
         fix_torch="model = model._orig_mod",
         fix_keras="model.compile(optimizer, loss, jit_compile=False)",
-        source="torch: _inductor/",
+        source="torch: _inductor/scheduler.py; pytorch#185509",
         words=("torch.compile", "jit_compile", "inductor", "channels first", "zero gradient"),
         portable=False,
         recorded={

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from .support import Values, check, draw, largest, to_numpy
+from .support import Array, Values, check, draw, largest, to_numpy
 
 SMALL_VARIANCE = 0.008
+SUM_IN_PARTS = 5e-6  # the largest relative error of sums that are not added one after the other
 
 
 def _features() -> Any:
@@ -178,3 +179,45 @@ def rms_norm_epsilon() -> Values:
         "torch eps": str(torch_layer.eps),
         "keras epsilon": keras_layer.epsilon,
     }
+
+
+@check("D129")
+def batch_norm_memory_layout() -> Values:
+    """Measure relative errors of the means of 200,000 numbers in each of 8 channels, one thread."""
+    import keras
+    import torch
+
+    images = 2 + draw(200, 20, 50, 8)
+    exact = images.mean((0, 1, 2), dtype=np.float64)
+    last = torch.from_numpy(images).movedim(3, 1)
+    layouts = {
+        "channels last": last,
+        "channels last made contiguous": last.contiguous(),
+        "channels first": torch.from_numpy(np.moveaxis(images, 3, 1).copy()),
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    values: Values = {}
+    for name, batch in layouts.items():
+        layer = torch.nn.BatchNorm2d(8, momentum=1.0)
+        layer(batch)
+        values[f"torch, {name}, error of the mean"] = _error(layer.running_mean, exact)
+    torch.set_num_threads(threads)
+    keras_layer = keras.layers.BatchNormalization(momentum=0.0)
+    keras_layer(images, training=True)
+    values["keras, error of the mean"] = _error(keras_layer.moving_mean, exact)
+    return values
+
+
+def _error(mean: Any, exact: Array) -> float:
+    """Return the largest relative error; 0 if it is that of a sum in parts, which depends on them.
+
+    Parameters
+    ----------
+    mean : tensor of shape (channels,)
+        In float32.
+    exact : ndarray of shape (channels,)
+        The same in float64.
+    """
+    error = float(np.abs(to_numpy(mean) / exact - 1).max())
+    return 0.0 if error < SUM_IN_PARTS else error
