@@ -18,6 +18,7 @@ HEAVY = {
     "tensorflow",
     "keras",
     "jax",
+    "numba",
     "sklearn",
     "matplotlib",
     "rich",

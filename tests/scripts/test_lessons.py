@@ -446,7 +446,17 @@ def test_what_the_scripts_share_is_short_and_needs_no_command_line():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
-    heavy = {"typer", "rich", "sklearn", "matplotlib", "pandas", "torch", "tensorflow", "jax"}
+    heavy = {
+        "typer",
+        "rich",
+        "sklearn",
+        "matplotlib",
+        "pandas",
+        "torch",
+        "tensorflow",
+        "jax",
+        "numba",
+    }
     assert not loaded & heavy
     assert not [name for name in loaded if name.startswith("triptych.cli")]
 
