@@ -29,7 +29,7 @@ from .kernels.updates import prepare_gradients
 from .layer import Training
 from .layers import build_chain
 from .loss import CompiledLoss, build_loss
-from .normalisation import BatchNorm
+from .normalization import BatchNorm
 from .optimizers import CompiledUpdate, build_optimizer
 from .probe import Probe
 from .threads import computing, one_blas_thread

@@ -23,7 +23,7 @@ from .kernels import activations
 from .kernels.activations import activate_parts, multiply_parts, sweep_address
 from .kernels.dense import dense_forward, dense_gradients, dense_input_gradient
 from .layer import Array, Layer, Training
-from .normalisation import BatchNorm, LayerNorm
+from .normalization import BatchNorm, LayerNorm
 from .pooling import AvgPool2D, GlobalAvgPool, MaxPool2D
 from .threads import share_count
 

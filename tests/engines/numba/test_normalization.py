@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triptych.engines.numba.layer import Training
-from triptych.engines.numba.normalisation import BatchNorm, LayerNorm
+from triptych.engines.numba.normalization import BatchNorm, LayerNorm
 from triptych.spec import layers as spec
 
 few = settings(max_examples=30, deadline=None)

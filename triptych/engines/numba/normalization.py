@@ -5,7 +5,7 @@ from numba import get_num_threads
 
 from ...core.gradients import AllReduce
 from ...spec import layers as spec
-from .kernels import normalisation as kernels
+from .kernels import normalization as kernels
 from .layer import Layer, Training
 
 
