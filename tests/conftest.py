@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import memory, npm
+from support import compilation, memory, npm
 from support.splits import first_digits
 
 from triptych.core import registry
@@ -54,6 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(TESTS).parts[0]
         for marker in FOLDER_MARKERS.get(folder, ()):
             item.add_marker(marker)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compile the Numba engine in other processes; those that only collect tests need it not."""
+    if not session.config.option.collectonly:
+        compilation.compile_for(session.items)
 
 
 def pytest_configure(config: pytest.Config) -> None:

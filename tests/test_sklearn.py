@@ -397,7 +397,7 @@ def test_floats_are_taken_as_they_are():
     ("given", "words"),
     [
         ({"engine": "nunpy"}, "engine 'nunpy' is unknown; did you mean 'numpy'?"),
-        ({"engine": 5}, "engine 5 is unknown; known: numpy, torch, tensorflow"),
+        ({"engine": 5}, "engine 5 is unknown; known: numpy, numba, torch, tensorflow"),
         ({"backend": ["eager"]}, "NumPy has no backend ['eager']"),
         ({"backend": "compiled"}, "NumPy has no backend 'compiled'"),
         ({"activation": "rellu"}, "activation 'rellu' is unknown; did you mean 'relu'?"),

@@ -210,7 +210,7 @@ def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
 
 
 def without_frameworks(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    hide(cwd, "torch", "tensorflow", "jax")
+    hide(cwd, "numba", "torch", "tensorflow", "jax")
     return compare("--epochs", "5", *arguments, cwd=cwd, PYTHONPATH=f"{cwd}{os.pathsep}{ROOT}")
 
 
@@ -221,7 +221,7 @@ def test_without_any_framework_numpy_is_trained_and_timed_alone(tmp_path, engine
     done = without_frameworks(tmp_path, *engines_asked)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Nothing to compare with: NumPy was trained and timed alone." in done.stdout
-    for name in ("torch", "tensorflow", "jax"):
+    for name in ("numba", "torch", "tensorflow", "jax"):
         assert f"pip install 'triptych[{name}]'" in done.stdout
     for column in ("float64", "NumPy = 1", "weights apart"):
         assert f" {column} " not in done.stdout

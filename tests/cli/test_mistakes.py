@@ -118,7 +118,7 @@ MISTAKES = {
     "an unknown option": (["compare", "--epoch", "3"], "No such option"),
     "another name of the rate": (["train", "numpy", "--lr", "0.1"], "did you mean --rate?"),
     "another name of an engine": (["train", "keras"], "did you mean 'tensorflow'?"),
-    "no engine": (["train"], "name an engine, one of numpy, torch"),
+    "no engine": (["train"], "name an engine, one of numpy, numba, torch"),
     "an unknown command": (["compair"], "No such command"),
     "a seed that is no number": (
         ["compare", "--seeds", "x"],

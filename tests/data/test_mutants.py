@@ -42,10 +42,11 @@ FORMATS = {
 # the tests.
 READER = textwrap.dedent(
     """
-    import json, resource, sys
+    import json, sys
     from triptych.data import loading as data
     from triptych.data.reading import Options
     from triptych.errors import DataError
+    from triptych.process import machine
 
     answers = []
     asked = json.loads(sys.stdin.read())
@@ -61,9 +62,7 @@ READER = textwrap.dedent(
                 answers.append("")
             except DataError as error:
                 answers.append(str(error))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    print(json.dumps({"answers": answers, "peak": peak / unit}))
+    print(json.dumps({"answers": answers, "peak": (machine.peak_memory() or 0) / 2**20}))
     """
 )
 

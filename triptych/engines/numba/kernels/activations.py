@@ -32,7 +32,7 @@ def relu(x, slope):
     """Return max(x, 0), NaN for NaN; the derivative at 0 is 0."""
     zero = constant(0, x)
     one = constant(1, x)
-    y = zero if x <= zero else x  # noqa: FURB136 - max() would return 0 for NaN
+    y = zero if x <= zero else x
     return y, (one if x > zero else zero)
 
 

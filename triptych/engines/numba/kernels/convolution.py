@@ -137,7 +137,7 @@ def rectify(y, first, count):
     part = y[first : first + count]
     for k in range(count):
         # Not max(): that of Python returns 0 for NaN.
-        part[k] = zero if part[k] <= zero else part[k]  # noqa: FURB136
+        part[k] = zero if part[k] <= zero else part[k]
 
 
 @inlined
