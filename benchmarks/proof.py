@@ -21,7 +21,7 @@ from .job import Job
 from .peers.registry import PEERS
 from .progress import progress
 
-STEPS = 3  # one after the other in float64; as many, each from the first weights, in float32
+STEPS = 3  # one after the other in float64
 PROVED = (
     f"float64 weights equal to {BOUND:g} after {STEPS} steps, nothing dropped; "
     f"float32 steps within {LARGEST_FACTOR:g} times NumPy's rounding"
@@ -122,7 +122,7 @@ def weights_after_steps(contestant: Contestant, job: Job) -> State:
 
 
 def judge_steps(reference: Contestant, contestant: Contestant, job: Job) -> Rounding:
-    """Return the verdict on a few float32 steps, each from the first weights.
+    """Return the verdict on float32 steps, each from the first weights.
 
     Raises
     ------
@@ -135,9 +135,7 @@ def judge_steps(reference: Contestant, contestant: Contestant, job: Job) -> Roun
     engine = load(contestant, "proof", job).engine
     start = state.initial(job.network, job.recipe)
     planner = job.planner(1)
-    errors = list(
-        step_errors(yardstick, exact, engine, job.split, planner, start, steps=STEPS, stride=0)
-    )
+    errors = list(step_errors(yardstick, exact, engine, job.split, planner, start, stride=0))
     weights = state.weights(engine.state())
     for built in (exact, yardstick, engine):
         built.drop()

@@ -101,6 +101,24 @@ def test_a_loss_that_is_not_a_number_stays_one():
         assert np.isnan(found["losses"]).any() == np.isnan(reference["losses"]).any()
 
 
+def test_a_dropout_that_drops_nothing_has_no_mask():
+    layers = [
+        spec.Dropout(x.name, 0.0) if isinstance(x, spec.Dropout) else x for x in NETWORK.layers
+    ]
+    network = replace(NETWORK, layers=tuple(layers))
+    split = random_split(SAMPLES, network.input_shape, classes=3)
+    states: list[State] = []
+    for name in ("numpy", "numba"):
+        engine = loaded_engine(name, network, RECIPE)
+        data = engine.upload(split)
+        for plan in BatchPlanner(network, RECIPE, SAMPLES, 2).plans():
+            assert not plan.dropout_masks
+            engine.run(data, plan)
+        states.append(engine.state())
+    for name, array in states[0].items():
+        np.testing.assert_allclose(states[1][name], array, rtol=1e-12, atol=1e-13, err_msg=name)
+
+
 UNITS = {
     "two activations": (spec.Dense("a", 3), spec.ReLU("b"), spec.Tanh("c"), spec.Dense("d", 3)),
     "dropout first": (spec.Dropout("a", 0.5), spec.Dense("b", 3)),

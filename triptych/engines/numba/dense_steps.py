@@ -51,6 +51,8 @@ def find_units(layers: Sequence[Layer]) -> list[Unit] | None:
     for i, layer in enumerate(layers):
         if type(layer) is Flatten and i == 0:
             continue
+        if type(layer) is Elementwise and layer.code == IDENTITY and layer.scale == 1:
+            continue  # a dropout with a rate of 0
         if type(layer) is Dense:
             units.append(Unit(layer))
         elif type(layer) is Elementwise and units and units[-1].dropout is None:
