@@ -5,7 +5,7 @@
 The run is the comparison that the README describes, on an idle machine, so that the report has no
 warnings::
 
-    triptych compare --engines torch,tensorflow --data mnist_test.csv
+    triptych compare --engines numba,torch,tensorflow --data mnist_test.csv
 """
 
 import io

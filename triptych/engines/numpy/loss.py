@@ -43,14 +43,13 @@ def cross_entropy(loss: SoftmaxCrossEntropy, logits: Array, labels: Labels) -> t
     classes = logits.shape[1]
     targets, _ = loss.tables(classes)  # row y: the target of a sample with label y
     targets = (targets / loss.divisor(labels, classes)).astype(logits.dtype)
-    t = targets.T.take(labels, axis=1)  # (classes, batch): NumPy is faster along long rows
-    weight = t.sum(axis=0)
-    z = logits.T.copy()
-    z -= z.max(axis=0)  # p does not change, and exp cannot overflow
+    t = targets[labels]
+    weight = t.sum(axis=1, keepdims=True)
+    z = logits - logits.max(axis=1, keepdims=True)  # p does not change, and exp cannot overflow
     exp = np.exp(z)
-    total = exp.sum(axis=0)
+    total = exp.sum(axis=1, keepdims=True)
     value = (t * (np.log(total) - z)).sum()
-    return value, (exp * (weight / total) - t).T
+    return value, exp * (weight / total) - t
 
 
 def mean_squared_error(logits: Array, labels: Labels) -> tuple[Array, Array]:
