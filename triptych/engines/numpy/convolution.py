@@ -78,9 +78,11 @@ class Conv2D(Window):
         g = self.groups
         c = x.shape[-1] // g
         by_group = places.reshape(n, self.size**2, g, c).transpose(2, 0, 1, 3)
-        self.windows = by_group.reshape(g, n, self.size**2 * c)
+        windows = by_group.reshape(g, n, self.size**2 * c)
+        if training is not None:  # in evaluation, those of all layers would fill the memory
+            self.windows = windows
         kernels = self.kernels()
-        y = self.windows @ kernels  # (groups, n, filters of a group)
+        y = windows @ kernels  # (groups, n, filters of a group)
         y = y.swapaxes(0, 1).reshape(*self.counts, g * kernels.shape[-1])
         if "bias" in self.parameters:
             y += self.parameters["bias"]
