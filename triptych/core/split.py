@@ -22,13 +22,10 @@ class Split:
         used as they are.
     labels : ndarray of int32, shape (n,)
         The class of each image, from 0.
-    used : ndarray of bool, shape (h, w, c), optional
-        Of a part of a larger split: which pixels are not zero in every image of the whole split.
     """
 
     images: NDArray[Any]
     labels: NDArray[np.int32]
-    used: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -111,7 +111,6 @@ class StreamFeed:
         self._engine = engine
         self._split = split
         self._orders = _orders(planner, step, rank, workers)
-        self._used = split.used
         self._reader = split.prefetched(self._orders)
 
     @property
@@ -124,7 +123,7 @@ class StreamFeed:
         assert plan.indices is not None
         samples = plan.indices.ravel()
         images = self._reader.take(len(samples))
-        block = Split(images, self._split.labels[samples], self._used)
+        block = Split(images, self._split.labels[samples])
         within = np.arange(len(samples), dtype=np.int32).reshape(plan.indices.shape)
         return self._engine.upload(block), replace(plan, indices=within)
 

@@ -218,17 +218,6 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     assert len(streamed(source).train) == 200
 
 
-def test_used_pixels_of_a_part_are_exact(tmp_path):
-    """NumPy leaves out pixels that are zero in all images, so the part must know which."""
-    source = write_raw(tmp_path / "one.parquet", *drawings(300))
-    whole = streamed(source).train
-    rare = np.flatnonzero(np.count_nonzero(whole.images, axis=0).ravel())
-    for seed in range(5):
-        part = whole.take(np.random.default_rng(seed).permutation(len(whole))[:200])
-        assert np.array_equal(part.used, part.images.any(axis=0))
-    assert len(rare) < whole.images[0].size
-
-
 def test_memory_is_bounded(tmp_path, monkeypatch):
     """At no time more row groups are held than those of two windows."""
     images, labels = drawings(2000)

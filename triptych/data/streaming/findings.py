@@ -18,7 +18,7 @@ from ..dataset import PixelFacts
 from ..readers.image_survey import Rules
 from ..reading import Options
 
-VERSION = 1  # raised when a pass would find something else in the same files
+VERSION = 2  # raised when a pass would find something else in the same files
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,6 @@ class Findings:
         By which they are multiplied then: 255 where every pixel is 0 or 1, otherwise 1.
     is_read : ndarray of bool, shape (n,)
         Which of the samples can be read.
-    used : ndarray of int64, shape (h, w, c)
-        In how many of the training images a pixel is not zero.
     stored_bytes : int
         Of all images together, as they are stored in the files.
     digest : str
@@ -49,7 +47,6 @@ class Findings:
     rules: Rules
     factor: int
     is_read: NDArray[np.bool_]
-    used: NDArray[np.int64]
     stored_bytes: int
     digest: str
     left_out: tuple[str, ...]
@@ -66,7 +63,7 @@ class Findings:
             "left_out": list(self.left_out),
             "notes": list(self.notes),
         }
-        return values, {"is_read": self.is_read, "used": self.used}
+        return values, {"is_read": self.is_read}
 
     @classmethod
     def unpack(cls, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Findings":
@@ -76,7 +73,6 @@ class Findings:
             rules=Rules(**values["rules"]),
             factor=values["factor"],
             is_read=arrays["is_read"],
-            used=arrays["used"],
             stored_bytes=values["stored_bytes"],
             digest=values["digest"],
             left_out=tuple(values["left_out"]),
@@ -131,7 +127,7 @@ def _read(place: Path, key: str) -> Findings:
         header = json.loads(archive["about"].tobytes())
         if header["key"] != key:
             raise ValueError("other files")
-        arrays = {name: archive[name] for name in ("is_read", "used")}
+        arrays = {"is_read": archive["is_read"]}
     if _digest(header["values"], arrays) != header["sha256"]:
         raise ValueError("damaged")
     return Findings.unpack(header["values"], arrays)
@@ -142,7 +138,7 @@ def _write(place: Path, found: Findings, key: str) -> None:
     header = {"key": key, "sha256": _digest(values, arrays), "values": values}
     content = io.BytesIO()
     about = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    np.savez(content, about=about, is_read=found.is_read, used=found.used)
+    np.savez(content, about=about, is_read=found.is_read)
     write(place, content.getvalue())
 
 

@@ -45,10 +45,10 @@ class _Tally:
     borders: float = 0.0
     blank: int = 0
     sides: list[int] = field(default_factory=list[int])
-    used: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1, 1), np.int64))
+    shape: tuple[int, ...] = (1, 1, 1)
 
     def add_images(self, images: NDArray[np.uint8], boxes: list[int]) -> None:
-        """Add at most 255 images (k, h, w, c); `boxes` are the sides of the drawings in some."""
+        """Add images (k, h, w, c); `boxes` are the sides of the drawings in some."""
         rows = images.reshape(len(images), -1)
         lowest = rows.min(axis=1)
         highest = rows.max(axis=1)
@@ -59,14 +59,13 @@ class _Tally:
         self.borders += border / (border_count / len(images))
         self.blank += int((lowest == highest).sum())
         self.sides += boxes
-        used = (images != 0).view(np.uint8).sum(axis=0, dtype=np.uint8)
-        self.used = self.used + used if self.count else used.astype(np.int64)
+        self.shape = np.broadcast_shapes(self.shape, images.shape[1:])
         self.count += len(images)
 
     def add(self, other: "_Tally") -> None:
         if not other.count:
             return
-        self.used = self.used + other.used if self.count else other.used
+        self.shape = np.broadcast_shapes(self.shape, other.shape)
         self.count += other.count
         self.lowest = min(self.lowest, other.lowest)
         self.highest = max(self.highest, other.highest)
@@ -77,7 +76,7 @@ class _Tally:
 
     def facts(self, factor: int) -> PixelFacts:
         return PixelFacts(
-            shape=self.used.shape,
+            shape=self.shape,
             count=self.count,
             are_bytes=True,
             lowest=float(self.lowest * factor),
@@ -223,11 +222,10 @@ def scan(path: Path, listing: Listing, options: Options, progress: Progress | No
         name = one_line(path)
         notes += compare_ranges(name, whole.train.highest * factor, whole.test.highest * factor)
     return Findings(
-        facts=replace(whole.train.facts(factor), shape=every.used.shape),
+        facts=replace(whole.train.facts(factor), shape=every.shape),
         rules=rules,
         factor=factor,
         is_read=np.array(whole.is_read),
-        used=np.ascontiguousarray(np.broadcast_to(whole.train.used, every.used.shape)),
         stored_bytes=whole.stored_bytes,
         digest=whole.digest.hex(),
         left_out=tuple(whole.left_out),

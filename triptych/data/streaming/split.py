@@ -60,35 +60,6 @@ class StreamedSplit(Split):
         return np.concatenate([block.images for block in self.blocks()])
 
     @cached_property
-    def used(self) -> NDArray[np.bool_]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Which pixels are not zero in every image of a training split, bool of shape (h, w, c).
-
-        The images that are not in this split are read if it cannot be known without.
-        """
-        findings = self.stream.findings
-        others = findings.facts.count - len(self)
-        is_uncertain = (findings.used > 0) & (findings.used <= others)
-        if not is_uncertain.any():
-            return findings.used > 0
-        return findings.used > self._others().count_used()
-
-    def _others(self) -> "StreamedSplit":
-        """Return the other samples of the training set, as it was before any were set aside."""
-        listing = self.stream.listing
-        is_other = self.stream.findings.is_read.copy()
-        is_other[listing.training :] = False
-        is_other[self.samples] = False
-        samples = np.flatnonzero(is_other)
-        return StreamedSplit(self.stream, samples, listing.labels[samples])
-
-    def count_used(self) -> NDArray[np.int64]:
-        """Return in how many images each pixel is not zero, int64 of shape (h, w, c)."""
-        counts = np.zeros(self.stream.shape, np.int64)
-        for block in self.blocks():
-            counts += np.count_nonzero(block.images, axis=0)
-        return counts
-
-    @cached_property
     def digest(self) -> str:
         """A SHA-256 of pixels and labels, in hexadecimal digits; not that of a split in memory."""
         h = sha256(self.stream.findings.digest.encode())
