@@ -71,7 +71,7 @@ def test_batch_norm(shape, unbiased):
     np.testing.assert_allclose(layer.forward(x, Training()), expected, rtol=1e-12, atol=1e-12)
     check_gradients(layer, x, axes)
     before = {leaf: array.copy() for leaf, array in layer.buffers.items()}
-    layer.advance()
+    layer.update_buffers()
     count = x.size // shape[-1]
     variance = x.var(axis=axes)
     if unbiased and count > 1:
@@ -128,7 +128,7 @@ def test_batch_norm_of_several_workers_is_that_of_the_whole_batch(sizes):
     single = with_arrays(BatchNorm(settings_of_norm), 4)
     y = single.forward(x, Training())
     dx = single.backward(dy)
-    single.advance()
+    single.update_buffers()
     group = Group(len(sizes))
     ends = np.cumsum(sizes)[:-1]
 
@@ -138,7 +138,7 @@ def test_batch_norm_of_several_workers_is_that_of_the_whole_batch(sizes):
         part = np.ascontiguousarray(np.split(x, ends)[worker])
         found = layer.forward(part, Training()).copy()
         gradient = layer.backward(np.ascontiguousarray(np.split(dy, ends)[worker]))
-        layer.advance()
+        layer.update_buffers()
         return layer, found, gradient
 
     with ThreadPoolExecutor(len(sizes)) as pool:

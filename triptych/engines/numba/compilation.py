@@ -104,7 +104,7 @@ class _ChosenFolder(_KeyedFolder, caching.UserProvidedCacheLocator):
 
 
 class _PackageFolder(_KeyedFolder, caching.InTreeCacheLocator):
-    """In the folder ``__pycache__`` beside the source."""
+    """In the folder ``__pycache__`` next to the source."""
 
 
 class _UserFolder(_KeyedFolder, caching.UserWideCacheLocator):

@@ -68,7 +68,7 @@ class Engine:
         self.recipe = recipe
         self.synchronised = all_reduce is not None and network.couples_batch
         self.chain = build_chain(network.chain)
-        self.layers = self.chain.every()
+        self.layers = self.chain.with_inner()
         self.loss = build_loss(recipe.loss, network.classes, recipe.dtype)
         self.update_rule = build_optimizer(recipe.optimizer)
         self.mask_keys = np.random.default_rng(recipe.seed)  # in free mode
@@ -142,7 +142,7 @@ class Engine:
                 self.losses.append(self.compute_gradients(x, y, masks, self.divisor(y)))
                 self.apply_update(float(rate))
                 for layer in self.layers:
-                    layer.advance()
+                    layer.update_buffers()
 
     def run_dense(self, dense_steps: DenseSteps, data: DeviceSplit, plan: Plan) -> None:
         """Make the plan's training steps of a dense network."""
@@ -176,7 +176,7 @@ class Engine:
         with computing():
             loss = self.compute_gradients(x, y, masks, 1.0)
             for layer in self.layers:
-                layer.advance()
+                layer.update_buffers()
         if plan.empty:  # it has taken part in the statistics of the other workers
             return SummedGradients.zero(self.network, self.recipe)
         gradients = {name: array.copy() for name, array in self.parameter_gradients.items()}

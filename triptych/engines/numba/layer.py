@@ -65,7 +65,7 @@ class Layer:
         self.parameter_gradients(dy)
         return self.input_gradient(dy)
 
-    def advance(self) -> None:
+    def update_buffers(self) -> None:
         """Let the running statistics take over those of the batch; called once in a step."""
 
     @property
@@ -73,7 +73,7 @@ class Layer:
         """Whether it has parameters."""
         return bool(self.parameters)
 
-    def every(self) -> list["Layer"]:
+    def with_inner(self) -> list["Layer"]:
         """Return the layers inside this one, in order of computation, then this one."""
         return [self]
 

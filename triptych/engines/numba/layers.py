@@ -79,9 +79,9 @@ class Chain(Layer):
         """Whether one of its layers has parameters."""
         return any(layer.learns for layer in self.layers)
 
-    def every(self) -> list[Layer]:
+    def with_inner(self) -> list[Layer]:
         """Return all layers, those inside others too, in order of computation."""
-        return [inner for layer in self.layers for inner in layer.every()]
+        return [inner for layer in self.layers for inner in layer.with_inner()]
 
 
 class Residual(Layer):
@@ -110,9 +110,9 @@ class Residual(Layer):
         """Whether one of its chains has parameters."""
         return self.branch.learns or self.projection.learns
 
-    def every(self) -> list[Layer]:
+    def with_inner(self) -> list[Layer]:
         """Return the layers of both chains, then this one."""
-        return [*self.branch.every(), *self.projection.every(), self]
+        return [*self.branch.with_inner(), *self.projection.with_inner(), self]
 
 
 class Flatten(Layer):

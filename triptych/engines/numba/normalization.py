@@ -83,7 +83,7 @@ class BatchNorm(Layer):
         )
         return dx
 
-    def advance(self) -> None:
+    def update_buffers(self) -> None:
         """Move the running statistics towards those of the batch."""
         # Of one value the unbiased variance would be 0/0: it is taken as 0, like the biased one.
         unbiased = self.count / max(self.count - 1, 1) if self.unbiased else 1.0

@@ -47,7 +47,7 @@ class Probe:
         with computing():
             y = layer.forward(x, Training(masks) if training else None).copy()
             if training:
-                layer.advance()
+                layer.update_buffers()
 
         def pullback(dy: np.ndarray) -> tuple[np.ndarray, State]:
             with computing():

@@ -1,4 +1,4 @@
-"""The activations besides ReLU.
+"""The activations other than ReLU.
 
 With y = f(x), dx = dy·f′(x).
 """

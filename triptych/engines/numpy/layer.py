@@ -17,7 +17,7 @@ Arrays = dict[str, Array]
 
 @dataclass
 class Training:
-    """What a forward pass in training has besides its input; in evaluation there is none.
+    """What a forward pass in training has in addition to its input; in evaluation there is none.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The losses, each beside its gradient; `triptych.spec.losses` has the variants' formulas.
+"""The losses, each with its gradient; `triptych.spec.losses` has the variants' formulas.
 
 A builder of a loss is a function ``builder(description)`` that returns a function of logits,
 shape (batch, classes), and labels, shape (batch,). That function returns the loss of the batch,

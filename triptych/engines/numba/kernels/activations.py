@@ -14,6 +14,7 @@ from numba import carray, from_dtype, prange, types
 from ..compilation import address, inlined, parallel_kernel
 from .calls import call, pointer
 from .constants import constant
+from .shares import share_bounds
 
 # The activations by their codes.
 IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH = range(8)
@@ -192,8 +193,8 @@ def activate_parts(sweep, slope, x, mask, scale, y, factor, shares):
     """
     for share in prange(shares):
         bias = x[:0]
-        last = (share + 1) * x.size // shares
-        for start in range(share * x.size // shares, last, CHUNK):
+        first, last = share_bounds(share, shares, x.size)
+        for start in range(first, last, CHUNK):
             stop = min(start + CHUNK, last)
             row = (1, stop - start)
             z = factor[start:stop].reshape(row)
@@ -218,5 +219,5 @@ def multiply(x, y, product):
 def multiply_parts(dy, factor, dx, shares):
     """Write dy·factor into `dx`, all of shape (count,): the backward pass of all the above."""
     for share in prange(shares):
-        part = slice(share * dy.size // shares, (share + 1) * dy.size // shares)
-        multiply(dy[part], factor[part], dx[part])
+        start, stop = share_bounds(share, shares, dy.size)
+        multiply(dy[start:stop], factor[start:stop], dx[start:stop])

@@ -4,6 +4,7 @@ from numba import prange
 
 from ..compilation import inlined, parallel_kernel
 from .products import multiply, multiply_by_transposed, multiply_transposed, sum_rows
+from .shares import share_bounds
 
 
 @parallel_kernel
@@ -21,8 +22,7 @@ def dense_forward(x, kernel, bias, y, shares):
         How many parts of the samples are computed at the same time.
     """
     for share in prange(shares):
-        start = share * len(x) // shares
-        stop = (share + 1) * len(x) // shares
+        start, stop = share_bounds(share, shares, len(x))
         part = y[start:stop]
         multiply(x[start:stop], kernel, part)
         for i in range(len(part)):
@@ -52,8 +52,7 @@ def dense_gradients(x, dy, kernel_gradients, bias_gradients, shares):
         As in `dense_forward`.
     """
     for share in prange(shares):
-        start = share * len(x) // shares
-        stop = (share + 1) * len(x) // shares
+        start, stop = share_bounds(share, shares, len(x))
         multiply_transposed(x[start:stop], dy[start:stop], False, kernel_gradients[share])
         if bias_gradients.shape[1]:
             sum_rows(dy[start:stop], False, bias_gradients[share])
@@ -66,6 +65,5 @@ def dense_gradients(x, dy, kernel_gradients, bias_gradients, shares):
 def dense_input_gradient(dy, kernel, dx, shares):
     """Write ∂loss/∂x; the parameters are those of `dense_forward`."""
     for share in prange(shares):
-        start = share * len(dy) // shares
-        stop = (share + 1) * len(dy) // shares
+        start, stop = share_bounds(share, shares, len(dy))
         multiply_by_transposed(dy[start:stop], kernel, dx[start:stop])

@@ -10,6 +10,7 @@ from ..compilation import inlined, parallel_kernel
 from .activations import activate, drop
 from .losses import loss_of_rows
 from .products import multiply, multiply_by_transposed, multiply_transposed
+from .shares import share_bounds
 from .updates import add_penalty, clip_gradients, update_range
 
 # The columns of a table of units. Offsets of parameters are in the flat arrays of all weights, the
@@ -311,12 +312,13 @@ def dense_steps(
     samples = indices.shape[1] or len(x)
     for k in range(len(indices)):
         for share in prange(shares):
+            first, stop = share_bounds(share, shares, samples)
             losses[k, share] = share_gradients(
                 x,
                 labels,
                 indices[k],
-                share * samples // shares,
-                (share + 1) * samples // shares,
+                first,
+                stop,
                 k * samples,
                 units,
                 numbers,
@@ -333,19 +335,13 @@ def dense_steps(
             )
         if shares > 1:
             for share in prange(shares):
-                add_shares(gradients, share * count // shares, (share + 1) * count // shares)
+                start, stop = share_bounds(share, shares, count)
+                add_shares(gradients, start, stop)
         add_penalty(l2, kernels, weights, gradients[0])
         clip_gradients(by_value, limit, epsilon, gradients[0])
         for share in prange(shares):
-            update_range(
-                update,
-                weights,
-                gradients[0],
-                slots,
-                coefficients[k],
-                share * count // shares,
-                (share + 1) * count // shares,
-            )
+            start, stop = share_bounds(share, shares, count)
+            update_range(update, weights, gradients[0], slots, coefficients[k], start, stop)
 
 
 @inlined
@@ -371,8 +367,7 @@ def dense_logits(x, no_masks, units, numbers, weights, block, work, logits):
         share_logits(x, 0, len(x), no_masks, units, numbers, weights, block, work[0], logits)
     else:
         for share in prange(shares):
-            first = share * len(x) // shares
-            stop = (share + 1) * len(x) // shares
+            first, stop = share_bounds(share, shares, len(x))
             share_logits(
                 x, first, stop, no_masks, units, numbers, weights, block, work[share], logits
             )

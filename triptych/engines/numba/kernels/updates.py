@@ -17,6 +17,7 @@ from numba import carray, from_dtype, prange, types
 from ..compilation import address, inlined, kernel, parallel_kernel
 from .calls import call, pointer
 from .constants import constant
+from .shares import share_bounds
 
 # The updates by their codes.
 SGD, MOMENTUM, NESTEROV, RMSPROP, RMSPROP_MOMENTUM, ADAGRAD, ADADELTA, ADAM, NADAM = range(9)
@@ -268,9 +269,8 @@ def update_parts(update, w, g, slots, c, shares):
     `shares` is the number of parts that are updated at the same time.
     """
     for share in prange(shares):
-        update_range(
-            update, w, g, slots, c, share * w.size // shares, (share + 1) * w.size // shares
-        )
+        start, stop = share_bounds(share, shares, w.size)
+        update_range(update, w, g, slots, c, start, stop)
 
 
 @kernel

@@ -266,7 +266,7 @@ def convolve(
     winner : ndarray of uint8, shape of y if pooled
         Which pixel of its window each output comes from.
     lines, half : ndarray, shape (shares, 4, 2·(tiles + 1)·c)
-        Memory of each share; there are so many tiles in a row.
+        Memory of each share; `tiles` is their number in a row.
     patches, flat_patches : ndarray, shapes (shares, 16, block, c), (shares, 16, block·c)
         The same memory of each share, for whole rows of tiles.
     products, flat_products : ndarray, shapes (shares, 16, block, f), (shares, 16, block·f)
