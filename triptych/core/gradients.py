@@ -95,6 +95,22 @@ def _in_order_of(like: np.ndarray, flat: np.ndarray) -> np.ndarray:
     return flat.reshape([like.shape[axis] for axis in axes]).transpose(np.argsort(axes))
 
 
+def sum_over_workers(all_reduce: AllReduce | None, *vectors: np.ndarray) -> list[np.ndarray]:
+    """Return the sums of some vectors over all workers, by one call.
+
+    Parameters
+    ----------
+    all_reduce : callable or None
+        None if there is one worker, whose vectors are returned.
+    *vectors : ndarray, shape (count,)
+        Of one dtype.
+    """
+    if all_reduce is None:
+        return list(vectors)
+    total = all_reduce(np.concatenate(vectors))
+    return np.split(total, np.cumsum([vector.size for vector in vectors])[:-1])
+
+
 def weights_of_steps(
     network: Network, recipe: Recipe, labels: NDArray[np.int32], plan: Plan
 ) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import get_num_threads
 
-from ...core.gradients import AllReduce
+from ...core.gradients import AllReduce, sum_over_workers
 from ...spec import layers as spec
 from .kernels import normalization as kernels
 from .layer import Layer, Training
@@ -66,7 +66,7 @@ class BatchNorm(Layer):
     def input_gradient(self, dy: np.ndarray) -> np.ndarray:
         """Return ∂x; it needs what `parameter_gradients` wrote."""
         gradients = self.gradients
-        total, product = self._over_workers(gradients["beta"], gradients["gamma"])
+        total, product = sum_over_workers(self.all_reduce, gradients["beta"], gradients["gamma"])
         level = total / self.count
         tilt = product / self.count * self.s
         scale = self.parameters["gamma"] * self.s
@@ -99,21 +99,13 @@ class BatchNorm(Layer):
         sums = np.empty((get_num_threads(), rows.shape[1]))
         kernels.channel_sums(rows, sums)
         count = np.full(1, len(rows), dtype)
-        total, count = self._over_workers(sums.sum(axis=0).astype(dtype), count)
+        total, count = sum_over_workers(self.all_reduce, sums.sum(axis=0).astype(dtype), count)
         self.count = float(count[0])
         self.mean = total / dtype.type(self.count)
         kernels.channel_squares(rows, self.mean, sums)
-        (squares,) = self._over_workers(sums.sum(axis=0).astype(dtype))
+        (squares,) = sum_over_workers(self.all_reduce, sums.sum(axis=0).astype(dtype))
         self.variance = squares / dtype.type(self.count)
         return self.mean, self.variance
-
-    def _over_workers(self, *arrays: np.ndarray) -> list[np.ndarray]:
-        """Return the sums of some vectors over all workers: the vectors if there is one worker."""
-        if self.all_reduce is None:
-            return list(arrays)
-        total = self.all_reduce(np.concatenate(arrays))
-        ends = np.cumsum([array.size for array in arrays])
-        return np.split(total, ends[:-1])
 
 
 class LayerNorm(Layer):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...core.gradients import AllReduce
+from ...core.gradients import AllReduce, sum_over_workers
 from .layer import Array, Layer, Training, sum_over_batch
 
 
@@ -40,10 +40,10 @@ class BatchNorm(Layer):
     def measure(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of every channel, and keep them for the running ones."""
         count = np.full(1, x.size // x.shape[-1], x.dtype)
-        total, count = self.over_workers(sum_over_batch(x), count)
+        total, count = sum_over_workers(self.all_reduce, sum_over_batch(x), count)
         self.count = float(count[0])
         self.mean = total / self.count
-        (squares,) = self.over_workers(sum_over_batch((x - self.mean) ** 2))
+        (squares,) = sum_over_workers(self.all_reduce, sum_over_batch((x - self.mean) ** 2))
         self.variance = squares / self.count
         return self.mean, self.variance
 
@@ -58,17 +58,10 @@ class BatchNorm(Layer):
         Mean and variance depend on x, too (Ioffe & Szegedy 2015, section 3). The sums are the
         gradients of beta and gamma.
         """
-        sums = self.over_workers(self.gradients["beta"], self.gradients["gamma"])
+        sums = sum_over_workers(self.all_reduce, self.gradients["beta"], self.gradients["gamma"])
         mean_dy, mean_dy_normal = (each / self.count for each in sums)
         scale = self.parameters["gamma"] * self.inverse_deviation
         return scale * (dy - mean_dy - self.normal * mean_dy_normal)
-
-    def over_workers(self, *arrays: Array) -> list[Array]:
-        """Return the sum of each vector over all workers."""
-        if self.all_reduce is None:
-            return list(arrays)
-        total = self.all_reduce(np.concatenate(arrays))
-        return np.split(total, np.cumsum([array.size for array in arrays])[:-1])
 
     def update_buffers(self) -> None:
         """Set running ← (1 - momentum)·running + momentum·batch."""

@@ -10,13 +10,12 @@ forward pass in training mode.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.builders import BuilderTable
-from ...core.gradients import AllReduce
+from ...core.gradients import AllReduce, sum_over_workers
 from ...spec import layers as spec
 from ...spec.placement import Layer, PlacedLayer
 
@@ -275,9 +274,8 @@ class NormalizationOverWorkers(torch.autograd.Function):
 
 def add_over_workers(all_reduce: AllReduce, *vectors: Tensor) -> list[Tensor]:
     """Return the sums of some vectors over all workers, by one call."""
-    total = all_reduce(torch.cat(vectors).cpu().numpy())
-    added = torch.from_numpy(np.asarray(total)).to(vectors[0].device)
-    return list(added.split([len(vector) for vector in vectors]))
+    sums = sum_over_workers(all_reduce, *(vector.cpu().numpy() for vector in vectors))
+    return [torch.from_numpy(total).to(vectors[0].device) for total in sums]
 
 
 def axes_of_channel(x: Tensor) -> list[int]:
