@@ -19,6 +19,7 @@ from .kernels.activations import IDENTITY, sweep_address
 from .layer import Layer
 from .layers import LEAST_PRODUCTS, Dense, Elementwise, Flatten
 from .loss import CompiledLoss
+from .memory import Memory
 from .optimizers import CompiledUpdate
 
 Array = NDArray[Any]
@@ -87,7 +88,7 @@ def block_rows(samples: int, shapes: Sequence[tuple[int, int]]) -> int:
     return max(1, -(-samples // blocks))
 
 
-class DenseSteps:
+class DenseSteps(Memory):
     """The steps of a dense network.
 
     Parameters
@@ -115,6 +116,7 @@ class DenseSteps:
         update: CompiledUpdate,
         recipe: Recipe,
     ) -> None:
+        super().__init__()
         self.weights = weights
         self.slots = slots
         self.kernels = kernels
@@ -127,7 +129,7 @@ class DenseSteps:
         self.products = sum(prod(shape) for shape in self.shapes)
         self.table = np.zeros((len(units), 10), np.int64)
         self.numbers = np.zeros((len(units), 2), weights.dtype)
-        self.memory: dict[str, Array] = {}
+        self.work = np.zeros((0, 0), weights.dtype)  # memory of the shares
         self.layout = (0, 0)  # samples and shares that the memory is laid out for
         self.block = 0
         start = 0
@@ -161,18 +163,10 @@ class DenseSteps:
             for column in (steps.Z, steps.Y, steps.DY):
                 row[column] = start
                 start += block * row[steps.OUTPUTS]
-        self.reuse("work", (shares, start), self.weights.dtype)
+        self.work = self.reuse("work", (shares, start), self.weights.dtype)
         self.layout = (samples, shares)
         self.block = block
         return block
-
-    def reuse(self, use: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array of undefined content, that of the last call if it has the same shape."""
-        kept = self.memory.get(use)
-        if kept is None or kept.shape != shape:
-            kept = np.empty(shape, dtype)
-            self.memory[use] = kept
-        return kept
 
     def train(
         self,
@@ -235,7 +229,7 @@ class DenseSteps:
             self.slots,
             self.reuse("batches", (shares, block, x.shape[1]), dtype),
             self.reuse("labels", (shares, block), np.int32),
-            self.memory["work"],
+            self.work,
             losses,
         )
         return losses.sum(axis=1)
@@ -263,6 +257,7 @@ class DenseSteps:
         """
         block = self.prepare(len(x), self.share_count(len(x)))
         logits = np.empty((len(x), self.shapes[-1][1]), x.dtype)
-        work = self.memory["work"]
-        steps.dense_logits(x, NO_MASKS, self.table, self.numbers, self.weights, block, work, logits)
+        steps.dense_logits(
+            x, NO_MASKS, self.table, self.numbers, self.weights, block, self.work, logits
+        )
         return logits

@@ -148,10 +148,7 @@ class Engine:
         """Make the plan's training steps of a dense network."""
         x, y = data
         samples = len(x) if plan.indices is None else plan.indices.shape[1]
-        masks = dict(plan.dropout_masks)
-        for layer, shape in self.network.dropouts:
-            if layer.name not in masks:  # in free mode
-                masks[layer.name] = self.draw_mask(layer.rate, (len(plan), samples, *shape))
+        masks = self.with_drawn_masks(plan.dropout_masks, len(plan), samples)
         divisors = weights_of_steps(self.network, self.recipe, y, plan)
         steps_before = int(self.arrays.get("step", 0))
         with one_blas_thread():
@@ -282,13 +279,29 @@ class Engine:
         if plan.indices is not None:
             x = x.take(plan.indices[k], axis=0)
             y = y[plan.indices[k]]
-        for layer, shape in self.network.dropouts:
-            if layer.name not in masks:  # in free mode
-                masks[layer.name] = self.draw_mask(layer.rate, (len(x), *shape))
+        masks = self.with_drawn_masks(masks, len(x))
         if plan.augmentations:
             draws = {name: values[k] for name, values in plan.augmentations.items()}
             x = augment(self.recipe.augmentation, x, draws)
         return x, y, masks
+
+    def with_drawn_masks(
+        self, masks: dict[str, NDArray[np.bool_]], *batch: int
+    ) -> dict[str, NDArray[np.bool_]]:
+        """Return the masks of a plan, and those that the engine draws in free mode.
+
+        Parameters
+        ----------
+        masks : dict of str to ndarray of bool
+            By the names of their layers.
+        *batch : int
+            The first axes of a mask.
+        """
+        masks = dict(masks)
+        for layer, shape in self.network.dropouts:
+            if layer.name not in masks:
+                masks[layer.name] = self.draw_mask(layer.rate, (*batch, *shape))
+        return masks
 
     def draw_mask(self, rate: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """Return a dropout mask of this shape: True where a value is kept."""

@@ -1,12 +1,8 @@
 """What every layer of the Numba engine is."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
+from .memory import Array, Memory
 
 
 @dataclass
@@ -25,8 +21,8 @@ class Training:
     outputs: dict[str, Array] | None = None
 
 
-class Layer:
-    """Base of all layers: without parameters and buffers.
+class Layer(Memory):
+    """Base of all layers: without parameters and buffers, with memory of its own.
 
     Parameters
     ----------
@@ -35,11 +31,11 @@ class Layer:
     """
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name
         self.parameters: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
         self.gradients: dict[str, Array] = {}
-        self._memory: dict[str, Array] = {}
 
     def forward(self, x: Array, training: Training | None) -> Array:
         """Return the output for a batch, and keep what the backward pass needs.
@@ -76,27 +72,3 @@ class Layer:
     def with_inner(self) -> list["Layer"]:
         """Return the layers inside this one, in order of computation, then this one."""
         return [self]
-
-    def reuse(self, use: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array of undefined content, that of the last call if it is large enough.
-
-        New memory costs a page fault for each 4 kB.
-
-        Parameters
-        ----------
-        use : str
-            A name, unique in the layer.
-        shape : tuple of int
-            Its first axis may differ from call to call.
-        dtype : dtype
-        """
-        kept = self._memory.get(use)
-        if (
-            kept is None
-            or len(kept) < shape[0]
-            or kept.shape[1:] != shape[1:]
-            or kept.dtype != dtype
-        ):
-            kept = np.empty(shape, dtype)
-            self._memory[use] = kept
-        return kept[: shape[0]]
