@@ -8,12 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.augmentation import Draws
 from ...spec.augmentation import Augmentation
-
-Array = NDArray[Any]
+from .layer import Array
 
 
 def augment(augmentation: Augmentation, images: Array, draws: Draws) -> Array:

@@ -5,10 +5,9 @@ formulas: `layer`, `layers`, `convolution`, `loss` and `optimizers`, then the re
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.plan import Plan
@@ -20,14 +19,12 @@ from ...spec.placement import PlacedLayer
 from ...spec.recipe import Recipe
 from .augmentation import augment
 from .info import INFO
-from .layer import Training
+from .layer import Array, Training
 from .layers import build_chain
 from .loss import build_loss
 from .normalization import BatchNorm
 from .optimizers import OPTIMIZERS, apply_update
 from .probe import Probe, computing
-
-Array = NDArray[Any]
 
 # The windows of a convolution are size² times as large as its images, so images are evaluated in
 # small groups: 128 images of 32×32 pixels with 64 channels in float64 have windows of 600 MB.

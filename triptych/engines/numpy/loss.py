@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ...core.builders import BuilderTable
 from ...spec.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+from .layer import Array
 
-Array = NDArray[Any]
 Labels = NDArray[np.integer]
 LossFunction = Callable[[Array, Labels], tuple[Array, Array]]
 LossBuilder = Callable[[Any], LossFunction]

@@ -13,15 +13,13 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.builders import BuilderTable
 from ...spec import optimizers as spec
 from ...spec.losses import Clip
 from ...spec.recipe import Recipe
+from .layer import Array, Arrays
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
 Update = Callable[[Any, Array, Array, Arrays, float, int], None]
 
 OPTIMIZERS: BuilderTable[Update] = BuilderTable("NumPy", "optimizer")
