@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.differences import numerical
 from support.engines import rows
 
 from triptych.core import state
@@ -27,21 +28,7 @@ from triptych.spec.recipe import Recipe
 
 cross_entropy = build_loss(SoftmaxCrossEntropy())
 
-H = 1e-5  # central differences: error of order H² and of rounding/H, both far below 1e-6
 KINK = 1e-3
-
-
-def numerical(f, x: np.ndarray) -> np.ndarray:
-    """∂f/∂x by central differences; f must read x in place."""
-    gradient = np.zeros_like(x)
-    for index in np.ndindex(*x.shape):
-        kept = x[index]
-        x[index] = kept + H
-        up = f()
-        x[index] = kept - H
-        gradient[index] = (up - f()) / (2 * H)
-        x[index] = kept
-    return gradient
 
 
 def agree(analytic: np.ndarray, numeric: np.ndarray) -> None:
