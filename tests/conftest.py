@@ -56,10 +56,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(marker)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Compile the Numba engine in other processes; those that only collect tests need it not."""
-    if not session.config.option.collectonly:
-        compilation.compile_for(session.items)
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile the Numba engine in other processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # each process of pytest-xdist has a folder in it
+        folder = folder.parent
+    compilation.compile_for(request.session.items, folder)
 
 
 def pytest_configure(config: pytest.Config) -> None:

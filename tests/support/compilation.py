@@ -4,10 +4,8 @@ Compiling takes 0.5 GB, which a test process would have on top of what the frame
 test process would compile the same. The machine code is stored in files, which all processes read.
 """
 
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -45,17 +43,22 @@ for chosen in SHORTHANDS:
 """
 
 
-def compile_for(items: list[pytest.Item]) -> None:
+def compile_for(items: list[pytest.Item], folder: Path) -> None:
     """Compile what these tests need of the Numba engine, unless they are few.
 
     Of several test processes the first compiles, and the others wait for it.
+
+    Parameters
+    ----------
+    items : list of Item
+        The tests of this process.
+    folder : Path
+        A temporary folder that all processes of these tests share.
     """
     needed = [item for item in items if "numba" in item.nodeid]
     if len(needed) < FEWEST_TESTS or not registry.entry("numba").installed:
         return
-    session = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    lock = Path(tempfile.gettempdir()) / f"triptych-compiled-{session}"
-    with lock.open("a+", encoding="utf-8") as file:
+    with (folder / "compiled").open("a+", encoding="utf-8") as file:
         _wait_for_others(file.fileno())
         file.seek(0)
         if file.read():
