@@ -15,12 +15,12 @@ def summed(code, logits, labels, targets, divisor, gradient):
     return len(labels) * loss_of_batch(code, logits, labels, targets, divisor, gradient)
 
 
-def one_share_taken(x, dy, kernel_gradients, bias_gradients, shares):
+def one_share_taken(x, dy, kernel_gradient, bias_gradient, shares):
     """The samples are divided between two threads, and only the sums of one are kept."""
     from triptych.engines.numba.kernels.dense import dense_gradients
 
     half = len(x) // 2
-    dense_gradients(x[:half], dy[:half], kernel_gradients, bias_gradients, shares)
+    dense_gradients(x[:half], dy[:half], kernel_gradient, bias_gradient, shares)
 
 
 def last_of_equal_values(self, dy):

@@ -143,17 +143,7 @@ class Dense(Layer):
     def parameter_gradients(self, dy: Array) -> None:
         """Write xᵀ·dy and Σ dy."""
         kernel = self.gradients["kernel"]
-        bias = self._bias(self.gradients)
-        if self.shares == 1:
-            kernels = kernel[None]
-            biases = bias[None]
-        else:
-            kernels = self.reuse("kernels", (self.shares, *kernel.shape), dy.dtype)
-            biases = self.reuse("biases", (self.shares, *bias.shape), dy.dtype)
-        dense_gradients(self.x, dy, kernels, biases, self.shares)
-        if self.shares > 1:
-            kernel[...] = kernels[0]
-            bias[...] = biases[0]
+        dense_gradients(self.x, dy, kernel, self._bias(self.gradients), self.shares)
 
     def input_gradient(self, dy: Array) -> Array:
         """Return dy·Wᵀ, shape (batch, inputs)."""

@@ -2,7 +2,7 @@
 
 from numba import prange
 
-from ..compilation import inlined, parallel_kernel
+from ..compilation import parallel_kernel
 from .products import multiply, multiply_by_transposed, multiply_transposed, sum_rows
 from .shares import share_bounds
 
@@ -31,34 +31,24 @@ def dense_forward(x, kernel, bias, y, shares):
                 row[j] += bias[j]
 
 
-@inlined
-def add(x, total):
-    """Add `x` to `total`, both of shape (count,)."""
-    for i in range(total.size):
-        total[i] += x[i]
-
-
 @parallel_kernel
-def dense_gradients(x, dy, kernel_gradients, bias_gradients, shares):
-    """Write the gradients of kernel and bias for each share of the samples.
+def dense_gradients(x, dy, kernel_gradient, bias_gradient, shares):
+    """Write the gradients of kernel and bias.
 
     Parameters
     ----------
     x, dy : ndarray, shape (samples, inputs) and (samples, outputs)
-    kernel_gradients : ndarray, shape (shares, inputs, outputs)
-    bias_gradients : ndarray, shape (shares, outputs) or (shares, 0)
-        The sums of all shares are in the first one afterwards.
+    kernel_gradient : ndarray, shape (inputs, outputs)
+    bias_gradient : ndarray, shape (outputs,) or (0,)
     shares : int
-        As in `dense_forward`.
+        How many parts of the inputs are computed at the same time. Each has rows of the kernel of
+        its own, so that nothing is left to be added.
     """
     for share in prange(shares):
-        start, stop = share_bounds(share, shares, len(x))
-        multiply_transposed(x[start:stop], dy[start:stop], False, kernel_gradients[share])
-        if bias_gradients.shape[1]:
-            sum_rows(dy[start:stop], False, bias_gradients[share])
-    for share in range(1, shares):  # always in this order, so that the rounding is the same
-        add(kernel_gradients[share].reshape(-1), kernel_gradients[0].reshape(-1))
-        add(bias_gradients[share], bias_gradients[0])
+        start, stop = share_bounds(share, shares, x.shape[1])
+        multiply_transposed(x[:, start:stop], dy, False, kernel_gradient[start:stop])
+        start, stop = share_bounds(share, shares, bias_gradient.size)
+        sum_rows(dy[:, start:stop], False, bias_gradient[start:stop])
 
 
 @parallel_kernel

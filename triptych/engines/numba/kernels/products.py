@@ -12,6 +12,7 @@ from numba.np.linalg import _BLAS, ensure_blas
 from ..compilation import inlined
 
 ensure_blas()
+SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does not copy its operands
 NORMAL = ord("n")
 TRANSPOSED = ord("t")
 BLAS_FUNCTIONS = {
@@ -20,38 +21,33 @@ BLAS_FUNCTIONS = {
 }
 
 
-def gemm(a_order, b_order, rows, inner, columns, a, a_width, b, b_width, accumulate, c):
+def gemm(a_order, b_order, a, b, accumulate, c):
     """Write the product of two matrices into `c`, or add it to `c`.
 
     Parameters
     ----------
     a_order, b_order : int
         NORMAL or TRANSPOSED, for each factor.
-    rows, inner, columns : int
-        The factors, transposed if wanted, have the shapes (rows, inner) and (inner, columns).
     a, b : ndarray
-        Where the factors begin.
-    a_width, b_width : int
-        How many numbers a row of each has in memory.
+        The factors, before they are transposed. The numbers of a row are adjacent.
     accumulate : bool
         Whether the product is added.
     c : ndarray, shape (rows, columns)
+        Its rows are adjacent, too.
     """
-    first = a.reshape(-1, a_width)
-    second = b.reshape(-1, b_width)
-    product = (first.T if a_order == TRANSPOSED else first) @ (
-        second.T if b_order == TRANSPOSED else second
-    )
+    product = (a.T if a_order == TRANSPOSED else a) @ (b.T if b_order == TRANSPOSED else b)
     c[...] = c + product if accumulate else product
 
 
 @overload(gemm)
-def _compiled_gemm(a_order, b_order, rows, inner, columns, a, a_width, b, b_width, accumulate, c):
+def _compiled_gemm(a_order, b_order, a, b, accumulate, c):
     call, kind, factors = BLAS_FUNCTIONS[a.dtype]
 
-    def compiled(a_order, b_order, rows, inner, columns, a, a_width, b, b_width, accumulate, c):
+    def compiled(a_order, b_order, a, b, accumulate, c):
         # BLAS stores matrices column by column, so that it sees all three transposed:
         # cᵀ = bᵀ·aᵀ.
+        rows, columns = c.shape
+        inner = a.shape[0] if a_order == TRANSPOSED else a.shape[1]
         one = factors[1:].ctypes
         beta = factors[int(accumulate) :].ctypes
         call(
@@ -63,9 +59,9 @@ def _compiled_gemm(a_order, b_order, rows, inner, columns, a, a_width, b, b_widt
             inner,
             one,
             b.ctypes,
-            b_width,
+            row_length(b),
             a.ctypes,
-            a_width,
+            row_length(a),
             beta,
             c.ctypes,
             columns,
@@ -75,27 +71,32 @@ def _compiled_gemm(a_order, b_order, rows, inner, columns, a, a_width, b, b_widt
 
 
 @inlined
+def row_length(matrix):
+    """Return how many numbers are between the beginnings of two rows."""
+    return max(matrix.shape[1], matrix.strides[0] // matrix.itemsize)
+
+
+@inlined
 def multiply(x, w, y):
     """Write x·w into `y`: shapes (n, i), (i, o) and (n, o)."""
-    n, i = x.shape
-    o = w.shape[1]
-    gemm(NORMAL, NORMAL, n, i, o, x, i, w, o, False, y)
+    if len(x) == 1 and w.size > SMALL_PRODUCT:
+        # A vector and a matrix. As a product of matrices, OpenBLAS would copy the second one:
+        # 414 µs for 9,216 x 128 numbers, and 74 so.
+        np.dot(x[0], w, y[0])
+    else:
+        gemm(NORMAL, NORMAL, x, w, False, y)
 
 
 @inlined
 def multiply_by_transposed(dy, w, dx):
     """Write dy·wᵀ into `dx`: shapes (n, o), (i, o) and (n, i)."""
-    n, o = dy.shape
-    i = w.shape[0]
-    gemm(NORMAL, TRANSPOSED, n, o, i, dy, o, w, o, False, dx)
+    gemm(NORMAL, TRANSPOSED, dy, w, False, dx)
 
 
 @inlined
 def multiply_transposed(x, dy, accumulate, gradient):
     """Write xᵀ·dy into `gradient`, or add it: shapes (n, i), (n, o) and (i, o)."""
-    n, i = x.shape
-    o = dy.shape[1]
-    gemm(TRANSPOSED, NORMAL, i, n, o, x, i, dy, o, accumulate, gradient)
+    gemm(TRANSPOSED, NORMAL, x, dy, accumulate, gradient)
 
 
 @inlined
