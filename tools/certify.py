@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from triptych.core import files
+from triptych.core import files, registry
 from triptych.spec.optimizers import SHORTHANDS
 from triptych.spec.zoo import ZOO
 
@@ -41,7 +41,7 @@ PAIRS = {
 }
 SEED_OF_PAIRS = 1
 
-ENGINES = ("numpy", "torch", "tensorflow", "jax")  # whose workers are killed
+ENGINES = tuple(registry.entries())  # whose workers are killed
 
 
 @dataclass(frozen=True)
