@@ -45,8 +45,6 @@ class Inference:
             yield self._measure(f"{name} {network.name}", network, settings)
 
     def _measure(self, name: str, network: Network, settings: Settings) -> Timing:
-        # Few random pixels are zero. In a single image of a digit most are, and NumPy would leave
-        # them out.
         job = Job(network, Recipe(), images(network, PROVED_IMAGES, None))
         single = replace(job, split=images(network, 1, None))
         with opened(field(self.peers, settings), settings.threads) as contestants:

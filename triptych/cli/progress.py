@@ -55,7 +55,7 @@ class TrainingProgress:
             speed_estimate_period=SPEED_ESTIMATE_SECONDS,
         )
         self._task = self._bar.add_task(
-            "first step", total=epochs * steps, completed=step, figures=""
+            "first step, compilation included", total=epochs * steps, completed=step, figures=""
         )
         self._accuracy: list[str] = []
 
