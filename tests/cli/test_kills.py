@@ -45,7 +45,7 @@ def assert_none_left(processes: list[psutil.Process]) -> None:
 
 def test_ctrl_c_at_any_moment(tmp_path, scale: int):
     drawn = random.Random(0)
-    for number in range(12 * scale):
+    for number in range(8 * scale):
         cwd = tmp_path / str(number)
         cwd.mkdir()
         process = start(*COMPARE, "--epochs", "100000", cwd=cwd)
@@ -77,7 +77,7 @@ def test_a_worker_is_killed(tmp_path, which: str, status: int):
     """NumPy's workers are the reference and the witness: without either there is nothing to compare
     with.
     """
-    process = start(*COMPARE, "--epochs", "3000", cwd=tmp_path)
+    process = start(*COMPARE, "--epochs", "1000", cwd=tmp_path)
     wait_for_step(tmp_path)
     workers = family(process)
     next(worker for worker in workers if which in worker.cmdline()).kill()
