@@ -4,6 +4,7 @@
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +67,7 @@ one array. This page is made from the sources by `tools/side_by_side.py`.
 """
 
 
+@cache
 def definitions(path: Path) -> dict[str, str]:
     """Return the source of every function, method and class of a file, by name."""
     source = path.read_text(encoding="utf-8")
