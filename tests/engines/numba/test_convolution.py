@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.differences import numerical
 
+pytest.importorskip("numba")
+
 from triptych.engines.numba import convolution
 from triptych.engines.numba.convolution import Conv2D, ConvolutionBlock, build_block, find_blocks
 from triptych.engines.numba.layer import Training

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.differences import numerical
 
+pytest.importorskip("numba")
+
 from triptych.engines.numba.layer import Training
 from triptych.engines.numba.normalization import BatchNorm, LayerNorm
 from triptych.spec import layers as spec

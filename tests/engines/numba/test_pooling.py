@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("numba")
+
 from triptych.engines.numba.layer import Training
 from triptych.engines.numba.pooling import AvgPool2D, GlobalAvgPool, MaxPool2D
 from triptych.spec import layers as spec
