@@ -10,6 +10,7 @@ import psutil
 import pytest
 from PIL import Image
 from support.commands import run as run_command
+from support.engines import needs_torch
 
 import triptych as tt
 from triptych.core import events
@@ -219,6 +220,7 @@ def test_a_verification_compares_at_least_one_step(data: tt.Dataset):
             tt.verify(NETWORK, RECIPE, data, steps=steps)
 
 
+@needs_torch
 @pytest.mark.parametrize("function", [tt.compare, tt.verify])
 def test_workers_end_with_an_error_in_a_callback(data: tt.Dataset, function):
     """Also while the error is kept with its traceback, as a notebook keeps it."""
