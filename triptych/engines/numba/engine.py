@@ -32,7 +32,7 @@ from .loss import CompiledLoss, build_loss
 from .normalization import BatchNorm
 from .optimizers import CompiledUpdate, build_optimizer
 from .probe import Probe
-from .threads import OneBlasThread, computing
+from .threads import computing, one_blas_thread
 
 Array = NDArray[Any]
 
@@ -151,7 +151,7 @@ class Engine:
         masks = self.with_drawn_masks(plan.dropout_masks, len(plan), samples)
         divisors = weights_of_steps(self.network, self.recipe, y, plan)
         steps_before = int(self.arrays.get("step", 0))
-        with OneBlasThread():
+        with one_blas_thread():
             losses = dense_steps.train(
                 x.reshape(len(x), -1),
                 y,
@@ -192,7 +192,7 @@ class Engine:
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
         if self.dense_steps is not None:
-            with OneBlasThread():
+            with one_blas_thread():
                 return self.dense_steps.logits(data.x.reshape(len(data.x), -1))
         with computing():
             logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)

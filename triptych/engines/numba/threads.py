@@ -28,27 +28,23 @@ def share_count(work: int, least: int = LEAST_SHARE) -> int:
 
 @cache
 def blas_libraries() -> tuple[LibController, ...]:
-    """Return the BLAS libraries of this process: that of SciPy, which kernels call, and NumPy's."""
-    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+    """Return the BLAS library that kernels call, which is SciPy's; all if none has its name."""
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    scipys = [library for library in libraries if "scipy.libs" in str(library.filepath)]
+    return tuple(scipys or libraries)
 
 
-class OneBlasThread:
-    """While it is entered, BLAS uses one thread: the kernels divide the work themselves.
-
-    NumPy's too: after a product, its second thread waits for the next one in a loop, on the
-    processor that a thread of the kernels needs.
-    """
-
-    def __enter__(self) -> None:
-        self.changed: list[tuple[LibController, int]] = []
-        for library in blas_libraries():
-            threads = int(library.get_num_threads() or 1)
-            if threads > 1:
-                library.set_num_threads(1)
-                self.changed.append((library, threads))
-
-    def __exit__(self, *exception: object) -> None:
-        for library, threads in self.changed:
+@contextmanager
+def one_blas_thread() -> Generator[None]:
+    """Let BLAS use one thread: the kernels divide the work themselves."""
+    before = [(library, int(library.get_num_threads() or 1)) for library in blas_libraries()]
+    changed = [(library, threads) for library, threads in before if threads > 1]
+    for library, _ in changed:
+        library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library, threads in changed:
             library.set_num_threads(threads)
 
 
@@ -58,5 +54,5 @@ def computing() -> Generator[None]:
 
     If a training diverges, its losses show it.
     """
-    with OneBlasThread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         yield
