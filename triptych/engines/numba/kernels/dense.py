@@ -48,7 +48,7 @@ def dense_gradients(x, dy, kernel_gradient, bias_gradient, shares):
         start, stop = share_bounds(share, shares, x.shape[1])
         multiply_transposed(x[:, start:stop], dy, False, kernel_gradient[start:stop])
         start, stop = share_bounds(share, shares, bias_gradient.size)
-        sum_rows(dy[:, start:stop], False, bias_gradient[start:stop])
+        sum_rows(dy[:, start:stop], bias_gradient[start:stop])
 
 
 @parallel_kernel

@@ -72,7 +72,10 @@ def _compiled_gemm(a_order, b_order, a, b, accumulate, c):
 
 @inlined
 def row_length(matrix):
-    """Return how many numbers are between the beginnings of two rows."""
+    """Return how many numbers are between the beginnings of two rows.
+
+    The stride of a single row may be any number, but BLAS wants at least its length.
+    """
     return max(matrix.shape[1], matrix.strides[0] // matrix.itemsize)
 
 
@@ -100,11 +103,10 @@ def multiply_transposed(x, dy, accumulate, gradient):
 
 
 @inlined
-def sum_rows(dy, accumulate, total):
-    """Write the sum of the rows of `dy`, shape (n, o), into `total`, shape (o,), or add it."""
-    if not accumulate:
-        for j in range(total.size):
-            total[j] = 0
+def sum_rows(dy, total):
+    """Write the sum of the rows of `dy`, shape (n, o), into `total`, shape (o,)."""
+    for j in range(total.size):
+        total[j] = 0
     for i in range(dy.shape[0]):
         row = dy[i]
         for j in range(total.size):

@@ -78,7 +78,7 @@ def run_unit(unit, numbers, x, weights, masks, first_mask, work):
 
 @inlined
 def multiply_and_sum(factor, accumulate, dy, total):
-    """Multiply `dy` by `factor`, shapes (rows, outputs), and sum its rows as `sum_rows` does."""
+    """Multiply `dy` by `factor`, shapes (rows, outputs); write the sum of its rows, or add it."""
     if not accumulate:
         for j in range(total.size):
             total[j] = 0
