@@ -220,7 +220,7 @@ def written(path: Path, repeats: int, loss: str = "") -> str:
 def test_a_model_that_does_more_takes_longer_and_a_faulty_one_is_not_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Other tests run beside this one, so that the machine does not become calm.
+    # While other tests run, the machine does not become calm.
     monkeypatch.setattr(stopwatch, "SECONDS_OF_PATIENCE", 0.0)
     random = np.random.default_rng(0)
     batch = {
