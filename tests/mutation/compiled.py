@@ -72,9 +72,11 @@ def without_mask(fused: Any) -> None:
 
 
 def without_bias(fused: Any) -> None:
+    """The gradient of the bias is never written: it stays 0, whatever the memory had before."""
     from triptych.engines.numba.kernels.steps import HAS_BIAS
 
     fused.table[:1, HAS_BIAS] = 0
+    fused.reuse("gradients", (1, fused.weights.size), fused.weights.dtype).fill(0)
 
 
 MUTATIONS = [
