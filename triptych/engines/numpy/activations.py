@@ -19,7 +19,8 @@ class LeakyReLU(Layer):
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
         """Return x where x > 0, slope·x elsewhere."""
-        self.derivative = np.where(x > 0, x.dtype.type(1), x.dtype.type(self.slope))
+        one = x.dtype.type(1)
+        self.derivative = np.where(x > 0, one, one * self.slope)
         return x * self.derivative
 
     def input_gradient(self, dy: Array) -> Array:
@@ -90,13 +91,15 @@ class GELUTanh(Layer):
     def forward(self, x: Array, training: Training | None = None) -> Array:
         """Return y = ½x·(1 + tanh u) with u = √(2/π)·(x + 0.044715·x³)."""
         self.x = x
-        self.tanh = np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))
+        u = sqrt(2 / pi) * (x + 0.044715 * x**3)
+        self.tanh = np.tanh(u)
         return 0.5 * x * (1 + self.tanh)
 
     def input_gradient(self, dy: Array) -> Array:
         """Return dx = dy·½·(1 + tanh u + x·(1 - tanh² u)·u′)."""
         du = sqrt(2 / pi) * (1 + 3 * 0.044715 * self.x**2)
-        return dy * 0.5 * (1 + self.tanh + self.x * (1 - self.tanh**2) * du)
+        dtanh = 1 - self.tanh**2
+        return dy * 0.5 * (1 + self.tanh + self.x * dtanh * du)
 
 
 def sigmoid(x: Array) -> Array:

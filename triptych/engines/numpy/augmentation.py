@@ -37,9 +37,13 @@ def rotate(images: Array, draws: Array, strength: float) -> Array:
     for down, right in np.ndindex(2, 2):  # the four pixels around each source
         row = np.floor(source_row).astype(int) + down
         column = np.floor(source_column).astype(int) + right
-        weight = (1 - np.abs(source_row - row)) * (1 - np.abs(source_column - column))
-        weight *= (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        pixels = images[number, row.clip(0, height - 1), column.clip(0, width - 1)]
+        weight = 1 - np.abs(source_row - row)
+        weight *= 1 - np.abs(source_column - column)
+        weight *= (row >= 0) & (row < height)
+        weight *= (column >= 0) & (column < width)
+        inside_row = row.clip(0, height - 1)
+        inside_column = column.clip(0, width - 1)
+        pixels = images[number, inside_row, inside_column]
         rotated += pixels * weight[..., None].astype(images.dtype)
     return rotated
 
@@ -57,10 +61,12 @@ def shift(images: Array, draws: Array, strength: int) -> Array:
 def cut_window(images: Array, corner: Array, border: int, padding: Any) -> Array:
     """Return windows as large as the images; `corner` (batch, 2) is their first row and column."""
     batch, height, width, _ = images.shape
-    padded = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)), mode=padding)
+    around = (border, border)
+    padded = np.pad(images, ((0, 0), around, around, (0, 0)), mode=padding)
+    number = np.arange(batch)[:, None, None]
     rows = corner[:, :1] + np.arange(height)
     columns = corner[:, 1:] + np.arange(width)
-    return padded[np.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return padded[number, rows[:, :, None], columns[:, None, :]]
 
 
 def flip(images: Array, draws: Array, strength: bool) -> Array:
@@ -72,8 +78,9 @@ def flip(images: Array, draws: Array, strength: bool) -> Array:
 def cutout(images: Array, draws: Array, strength: int) -> Array:
     """Set a square to zero, of which the part inside the image counts."""
     _, height, width, _ = images.shape
-    in_rows = is_between(np.arange(height), draws[:, :1] - strength // 2, strength)
-    in_columns = is_between(np.arange(width), draws[:, 1:] - strength // 2, strength)
+    first = draws - strength // 2
+    in_rows = is_between(np.arange(height), first[:, :1], strength)
+    in_columns = is_between(np.arange(width), first[:, 1:], strength)
     square = in_rows[:, :, None] & in_columns[:, None, :]
     return np.where(square[..., None], images.dtype.type(0), images)
 

@@ -30,7 +30,8 @@ class Window(Layer):
         if self.padding == 0:
             return x
         border = (self.padding, self.padding)
-        return np.pad(x, ((0, 0), border, border, (0, 0)), constant_values=self.padding_value)
+        widths = ((0, 0), border, border, (0, 0))
+        return np.pad(x, widths, constant_values=self.padding_value)
 
     def places(self, padded: Array) -> list[Array]:
         """Return what each place of the window sees: size² views (batch, rows, columns, c)."""
@@ -39,7 +40,9 @@ class Window(Layer):
         for i, j in np.ndindex(self.size, self.size):
             end_row = height - self.size + i + 1
             end_column = width - self.size + j + 1
-            views.append(padded[:, i : end_row : self.stride, j : end_column : self.stride])
+            rows = slice(i, end_row, self.stride)
+            columns = slice(j, end_column, self.stride)
+            views.append(padded[:, rows, columns])
         return views
 
     def add_places(self, shares: Iterable[Array]) -> Array:
@@ -52,7 +55,8 @@ class Window(Layer):
         """
         batch, height, width, channels = self.shape
         p = self.padding
-        padded = np.zeros((batch, height + 2 * p, width + 2 * p, channels), self.dtype)
+        shape = (batch, height + 2 * p, width + 2 * p, channels)
+        padded = np.zeros(shape, self.dtype)
         for view, share in zip(self.places(padded), shares, strict=True):
             view += share
         return padded[:, p : p + height, p : p + width]

@@ -143,7 +143,8 @@ class Dropout(Layer):
         if training is None or self.name not in training.masks:
             return x
         # The factor is rounded to x's dtype first, so that float32 stays float32.
-        self.scale = training.masks[self.name] * x.dtype.type(1 / (1 - self.rate))
+        factor = x.dtype.type(1 / (1 - self.rate))
+        self.scale = training.masks[self.name] * factor
         return x * self.scale
 
     def input_gradient(self, dy: Array) -> Array:

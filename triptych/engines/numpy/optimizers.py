@@ -80,7 +80,8 @@ def clip_gradients(gradients: Arrays, clip: Clip) -> Arrays:
     limit = clip.limit
     if clip.by == "value":
         return {name: g.clip(-limit, limit) for name, g in gradients.items()}
-    norm = sqrt(sum(float(np.vdot(g, g)) for g in gradients.values())) + clip.epsilon
+    squares = sum(float(np.vdot(g, g)) for g in gradients.values())
+    norm = sqrt(squares) + clip.epsilon
     if norm <= limit:
         return gradients
     return {name: g * (limit / norm) for name, g in gradients.items()}
