@@ -1,8 +1,8 @@
 """Measure what one training step does in each engine, and print it as a table.
 
-    python tools/step_profile.py
-    python tools/step_profile.py --network R2 --engines numpy,numba
-    python tools/step_profile.py --write docs/compiled-loops.md
+    python -m tools.step_profile
+    python -m tools.step_profile --network R2 --engines numpy,numba
+    python -m tools.step_profile --write docs/compiled-loops.md
 
 That page explains the figures; `tools/step_counts.py` measures them, one engine in each process.
 """
@@ -292,7 +292,7 @@ def main(
     watch = Watch()
     results = [measure(name, chosen) for name in names]
     others = watch.share()
-    command = "python tools/step_profile.py"
+    command = "python -m tools.step_profile"
     if network != NETWORKS:
         command += f" --network {network}"
     if engines is not None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.portbench harvest --out harvested
     python -m benchmarks.portbench score --specimens harvested --command "triptych doctor …"
-    python tools/threads.py harvested.scores/specimens
+    python -m tools.threads harvested.scores/specimens
 
 The first two commands are those of the page. A test compares its threads with the specimens.
 """

@@ -37,6 +37,16 @@ def commands(text: str) -> list[str]:
     return matched
 
 
+# A tool as a page or the tool itself says to start it: its name, and whether as a module.
+STARTED_TOOL = re.compile(r"python (?:tools/(\w+)\.py|-m tools\.(\w+))")
+IMPORT_EACH = """
+import runpy, sys
+before = list(sys.path)
+for tool in sys.argv[1:]:
+    sys.path[:] = before
+    runpy.run_path(f"tools/{tool}.py", run_name="imported")
+"""
+
 ALL = sorted({(name, command) for name in NAMES for command in commands(text_of(name))})
 
 
@@ -52,6 +62,22 @@ def test_every_example_in_a_help_text_is_one_line(name: str):
     for example in examples.strip().split("\n\n") if examples else []:
         assert example.startswith("triptych ")
         assert "\n" not in example, example
+
+
+def test_every_tool_starts_as_the_pages_say():
+    """A script finds what is in its own folder, a module what is in the working directory."""
+    pages = [*PAGES, *(ROOT / "tools").glob("*.py")]
+    matches = [
+        match for page in pages for match in STARTED_TOOL.finditer(page.read_text(encoding="utf-8"))
+    ]
+    scripts = {match[1] for match in matches if match[1]}
+    modules = {match[2] for match in matches if match[2]}
+    assert len(scripts) >= 10
+    assert len(modules) >= 3
+    as_modules = "; ".join(f"import tools.{name}" for name in sorted(modules))
+    for command in (["-P", "-c", IMPORT_EACH, *sorted(scripts)], ["-c", as_modules]):
+        ended = run_python(*command, cwd=ROOT, PYTHONPATH="", PYTHONSAFEPATH="")
+        assert ended.returncode == 0, ended.stderr
 
 
 def test_the_readme_has_commands():

@@ -195,13 +195,13 @@ def test_the_table_of_numpy(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{profile.BEGIN}\nold\n{profile.END}\nafter\n")
     options = ["--network", "overhead", "--engines", "numpy", "--write", str(page)]
-    result = run_python(str(ROOT / "tools" / "step_profile.py"), *options, cwd=tmp_path)
+    result = run_python("-m", "tools.step_profile", *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "`python tools/step_profile.py --network overhead --engines numpy`" in text
+    assert "`python -m tools.step_profile --network overhead --engines numpy`" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| NumPy ")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert len(cells) == len(profile.COLUMNS)
