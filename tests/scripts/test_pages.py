@@ -64,6 +64,7 @@ def test_every_example_in_a_help_text_is_one_line(name: str):
         assert "\n" not in example, example
 
 
+@pytest.mark.process
 def test_every_tool_starts_as_the_pages_say():
     """A script finds what is in its own folder, a module what is in the working directory."""
     pages = [*PAGES, *(ROOT / "tools").glob("*.py")]
