@@ -21,7 +21,7 @@ BATCHES = [1, 16, 256, 4096]
 
 Minutes = Annotated[
     float,
-    typer.Option("--minutes", min=0.1, help="How long to time, in all; fewer make a rougher map."),
+    typer.Option("--minutes", min=1, help="How long to time, in all; fewer make a rougher map."),
 ]
 Picture = Annotated[
     Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")
