@@ -25,25 +25,25 @@ def bias_gradient_averaged(self, dy):
 
 def stride_ignored(self, dy):
     """What the windows saw is taken to lie side by side."""
-    p, kernel = self.padding, self.parameters["kernel"]
+    p, kernel = self.spec.padding, self.parameters["kernel"]
     n, h, w, c = self.shape
     _, rows, columns, _ = dy.shape
     wide = np.zeros((n, h + 2 * p, w + 2 * p, c))
-    for i, j in np.ndindex(self.size, self.size):
+    for i, j in np.ndindex(self.spec.size, self.spec.size):
         wide[:, i : i + rows, j : j + columns] += dy @ kernel[i, j].T
     return wide[:, p : p + h, p : p + w]
 
 
 def to_the_last(self, dy):
     """The last of equal maxima: the first, seen from the other corner."""
-    turned = MaxPool2D("turned", self.size, self.stride, self.padding)
+    turned = MaxPool2D(self.spec)
     turned.forward(self.x[:, ::-1, ::-1])
     return turned.input_gradient(dy[:, ::-1, ::-1])[:, ::-1, ::-1]
 
 
-def remembering(self, x, training=None):
+def remembering(self, x):
     self.x = x
-    return MaxPool2D.forward(self, x, training)
+    return MaxPool2D.forward(self, x)
 
 
 def zeros_win(self, x):

@@ -6,7 +6,7 @@ from mutation.planting import Mutation, with_description, with_layer, with_numpy
 from triptych.engines.numpy.layers import Dense, Dropout, Residual
 
 
-def float32_inside(self, x, training=None):
+def float32_inside(self, x):
     """float64 on the outside, float32 within one layer."""
     self.x = x
     single = x.astype(np.float32) @ self.parameters["kernel"].astype(np.float32)
@@ -26,13 +26,16 @@ def unchanged(self, dy):
     return dy
 
 
-def unscaled(self, x, training=None):
-    Dropout.forward(self, x, training)
+def unscaled(self, x):
+    y = Dropout.forward(self, x)
+    if self.mask is None:
+        return y
     self.scale = self.scale > 0
     return x * self.scale
 
 
-def always_open(self, x, training=None):
+def always_open(self, x):
+    self.mask = None
     return Dropout.forward(self, x)
 
 
@@ -49,9 +52,9 @@ def shortcut_detached(self, x, keep, seen=None):
     return self.branch(x, keep, seen) + self.projection(x.detach(), keep, seen)
 
 
-def cut_and_filled(self, x, training=None):
+def cut_and_filled(self, x):
     """He et al.'s option A: the shortcut is every other pixel, its new channels are zeros."""
-    right, projected = Residual.forward(self, x, training), self.projection.forward(x, training)
+    right, projected = Residual.forward(self, x), self.projection.forward(x)
     filled = np.zeros_like(projected)
     filled[..., : x.shape[-1]] = x[:, ::2, ::2]
     return right - projected + filled

@@ -7,20 +7,16 @@ from math import pi, sqrt
 
 import numpy as np
 
-from .layer import Array, Layer, Training
+from .layer import Array, Layer
 
 
 class LeakyReLU(Layer):
     """LeakyReLU: x with a slope where it is negative."""
 
-    def __init__(self, name: str, slope: float) -> None:
-        super().__init__(name)
-        self.slope = slope
-
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return x where x > 0, slope·x elsewhere."""
         one = x.dtype.type(1)
-        self.derivative = np.where(x > 0, one, one * self.slope)
+        self.derivative = np.where(x > 0, one, one * self.spec.slope)
         return x * self.derivative
 
     def input_gradient(self, dy: Array) -> Array:
@@ -31,7 +27,7 @@ class LeakyReLU(Layer):
 class Tanh(Layer):
     """The hyperbolic tangent."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = tanh x."""
         self.y = np.tanh(x)
         return self.y
@@ -44,7 +40,7 @@ class Tanh(Layer):
 class Sigmoid(Layer):
     """The logistic function σ."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = σ(x) = 1/(1 + exp(-x))."""
         self.y = sigmoid(x)
         return self.y
@@ -57,7 +53,7 @@ class Sigmoid(Layer):
 class SiLU(Layer):
     """x times its sigmoid."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = x·σ(x)."""
         self.x = x
         self.sigmoid = sigmoid(x)
@@ -71,7 +67,7 @@ class SiLU(Layer):
 class GELU(Layer):
     """x times Φ(x), the distribution function of the standard normal distribution."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = x·Φ(x)."""
         from scipy.special import erf  # NumPy has none
 
@@ -88,7 +84,7 @@ class GELU(Layer):
 class GELUTanh(Layer):
     """An approximation of GELU."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = ½x·(1 + tanh u) with u = √(2/π)·(x + 0.044715·x³)."""
         self.x = x
         u = sqrt(2 / pi) * (x + 0.044715 * x**3)

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from .layer import Array, Layer, Training, sum_over_batch
+from .layer import Array, Layer, sum_over_batch
 
 
 class Window(Layer):
@@ -17,31 +17,27 @@ class Window(Layer):
 
     padding_value = 0.0
 
-    def __init__(self, name: str, size: int, stride: int, padding: int) -> None:
-        super().__init__(name)
-        self.size = size
-        self.stride = stride
-        self.padding = padding
-
     def pad(self, x: Array) -> Array:
         """Return images with the padding around them."""
         self.shape = x.shape
         self.dtype = x.dtype
-        if self.padding == 0:
+        p = self.spec.padding
+        if p == 0:
             return x
-        border = (self.padding, self.padding)
-        widths = ((0, 0), border, border, (0, 0))
+        widths = ((0, 0), (p, p), (p, p), (0, 0))
         return np.pad(x, widths, constant_values=self.padding_value)
 
     def places(self, padded: Array) -> list[Array]:
         """Return what each place of the window sees: size² views (batch, rows, columns, c)."""
+        size = self.spec.size
+        stride = self.spec.stride
         _, height, width, _ = padded.shape
+        last_row = height - size
+        last_column = width - size
         views: list[Array] = []
-        for i, j in np.ndindex(self.size, self.size):
-            end_row = height - self.size + i + 1
-            end_column = width - self.size + j + 1
-            rows = slice(i, end_row, self.stride)
-            columns = slice(j, end_column, self.stride)
+        for i, j in np.ndindex(size, size):
+            rows = slice(i, last_row + i + 1, stride)
+            columns = slice(j, last_column + j + 1, stride)
             views.append(padded[:, rows, columns])
         return views
 
@@ -54,10 +50,11 @@ class Window(Layer):
             The gradient of what each place sees.
         """
         batch, height, width, channels = self.shape
-        p = self.padding
+        p = self.spec.padding
         shape = (batch, height + 2 * p, width + 2 * p, channels)
         padded = np.zeros(shape, self.dtype)
-        for view, share in zip(self.places(padded), shares, strict=True):
+        views = self.places(padded)
+        for view, share in zip(views, shares, strict=True):
             view += share
         return padded[:, p : p + height, p : p + width]
 
@@ -70,24 +67,13 @@ class Conv2D(Window):
     matrices of its own.
     """
 
-    def __init__(self, name: str, size: int, stride: int, padding: int, groups: int) -> None:
-        super().__init__(name, size, stride, padding)
-        self.groups = groups
-
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = X·W + b."""
-        places = np.stack(self.places(self.pad(x)), axis=3)  # (batch, rows, columns, size², c)
-        self.counts = places.shape[:3]
-        n = prod(self.counts)
-        g = self.groups
-        c = x.shape[-1] // g
-        by_group = places.reshape(n, self.size**2, g, c).transpose(2, 0, 1, 3)
-        windows = by_group.reshape(g, n, self.size**2 * c)
-        if training is not None:  # in evaluation, those of all layers would fill the memory
+        windows = self.windows_by_group(x)
+        if self.training:  # in evaluation, those of all layers would fill the memory
             self.windows = windows
-        kernels = self.kernels()
-        y = windows @ kernels  # (groups, n, filters of a group)
-        y = y.swapaxes(0, 1).reshape(*self.counts, g * kernels.shape[-1])
+        y = windows @ self.kernels()  # (groups, batch·rows·columns, filters of a group)
+        y = y.swapaxes(0, 1).reshape(*self.counts, self.spec.filters)
         if "bias" in self.parameters:
             y += self.parameters["bias"]
         return y
@@ -95,29 +81,43 @@ class Conv2D(Window):
     def parameter_gradients(self, dy: Array) -> None:
         """Set ∂L/∂W = Xᵀ·dy and ∂L/∂b = Σ dy over batch, rows and columns."""
         kernel = self.parameters["kernel"]
-        gradient = self.windows.swapaxes(1, 2) @ self.outputs_by_group(dy)
+        windows = self.windows.swapaxes(1, 2)
+        gradient = windows @ self.outputs_by_group(dy)
         self.gradients["kernel"] = gradient.swapaxes(0, 1).reshape(kernel.shape)
         if "bias" in self.parameters:
             self.gradients["bias"] = sum_over_batch(dy)
 
     def input_gradient(self, dy: Array) -> Array:
         """Return dx: each pixel's sum of dX = dy·Wᵀ over the windows that it is in."""
-        windows = self.outputs_by_group(dy) @ self.kernels().swapaxes(1, 2)
-        g, n, inner = windows.shape
-        c = inner // self.size**2
-        places = windows.reshape(g, n, self.size**2, c).transpose(2, 1, 0, 3)
-        return self.add_places(place.reshape(*self.counts, g * c) for place in places)
+        kernels = self.kernels().swapaxes(1, 2)
+        dwindows = self.outputs_by_group(dy) @ kernels
+        groups, n, inner = dwindows.shape
+        places = self.spec.size**2
+        c = inner // places
+        by_place = dwindows.reshape(groups, n, places, c).transpose(2, 1, 0, 3)
+        return self.add_places(place.reshape(*self.counts, groups * c) for place in by_place)
+
+    def windows_by_group(self, x: Array) -> Array:
+        """Return X of each group of channels, (groups, batch·rows·columns, size²·c)."""
+        views = np.stack(self.places(self.pad(x)), axis=3)  # (batch, rows, columns, size², c)
+        self.counts = views.shape[:3]
+        n = prod(self.counts)
+        places = self.spec.size**2
+        groups = self.spec.groups
+        c = x.shape[-1] // groups
+        by_group = views.reshape(n, places, groups, c).transpose(2, 0, 1, 3)
+        return by_group.reshape(groups, n, places * c)
 
     def kernels(self) -> Array:
-        """Return the kernel as a matrix for each group, (groups, size²·c, filters of a group)."""
+        """Return W of each group of channels, (groups, size²·c, filters of a group)."""
         kernel = self.parameters["kernel"]
-        by_group = kernel.reshape(-1, self.groups, kernel.shape[-1] // self.groups)
-        return by_group.swapaxes(0, 1)
+        filters = self.spec.filters // self.spec.groups
+        return kernel.reshape(-1, self.spec.groups, filters).swapaxes(0, 1)
 
     def outputs_by_group(self, dy: Array) -> Array:
-        """Return dy as (groups, batch·rows·columns, filters of a group)."""
-        filters = dy.shape[-1] // self.groups
-        return dy.reshape(prod(self.counts), self.groups, filters).swapaxes(0, 1)
+        """Return dy of each group of filters, (groups, batch·rows·columns, filters of a group)."""
+        filters = self.spec.filters // self.spec.groups
+        return dy.reshape(prod(self.counts), self.spec.groups, filters).swapaxes(0, 1)
 
 
 class MaxPool2D(Window):
@@ -125,11 +125,12 @@ class MaxPool2D(Window):
 
     padding_value = -np.inf
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y, the largest value of each window."""
         first, *others = self.places(self.pad(x))
         y = first.copy()
-        self.winner = np.zeros(y.shape, np.min_scalar_type(self.size**2))  # a place's number
+        dtype = np.min_scalar_type(self.spec.size**2)
+        self.winner = np.zeros(y.shape, dtype)  # the number of a place
         for number, view in enumerate(others, 1):
             self.winner[view > y] = number
             np.maximum(y, view, out=y)
@@ -137,26 +138,28 @@ class MaxPool2D(Window):
 
     def input_gradient(self, dy: Array) -> Array:
         """Give dy to the largest value; of equal ones, to the first in row-major order."""
-        return self.add_places(dy * (self.winner == number) for number in range(self.size**2))
+        numbers = range(self.spec.size**2)
+        return self.add_places(dy * (self.winner == number) for number in numbers)
 
 
 class AvgPool2D(Window):
     """The mean of each window, padded zeros included."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y, the mean of the size² places of each window."""
         return np.mean(self.places(self.pad(x)), axis=0)
 
     def input_gradient(self, dy: Array) -> Array:
         """Give dy/size² to each place of the window."""
-        share = dy / self.size**2
-        return self.add_places([share] * self.size**2)
+        count = self.spec.size**2
+        share = dy / count
+        return self.add_places([share] * count)
 
 
 class GlobalAvgPool(Layer):
     """The mean over rows and columns."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y, (batch, c), of x, (batch, h, w, c)."""
         self.shape = x.shape
         return x.mean(axis=(1, 2))

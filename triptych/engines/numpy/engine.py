@@ -4,7 +4,8 @@ It is the reference: every other engine is compared with it. It is written to be
 formulas: `layer`, `layers`, `convolution`, `loss` and `optimizers`, then the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,11 @@ from ...core.split import Split, scaled
 from ...core.state import State, arrays_of, check
 from ...spec import layers as spec
 from ...spec.network import Network
-from ...spec.placement import PlacedLayer
 from ...spec.recipe import Recipe
 from .augmentation import augment
 from .info import INFO
-from .layer import Array, Training
-from .layers import build_chain
+from .layer import Array, Arrays
+from .layers import Dropout, build_chain
 from .loss import build_loss
 from .normalization import BatchNorm
 from .optimizers import OPTIMIZERS, apply_update
@@ -118,9 +118,9 @@ class Engine:
         nothing = SummedGradients.zero(self.network, self.recipe)
         if plan.empty and not self.synchronised:
             return nothing
-        x, y, training = self.select_batch(data, plan, 0)
+        x, y = self.start_step(data, plan, 0)
         with computing():
-            loss, gradients = self.compute_gradients(x, y, training, summed=True)
+            loss, gradients = self.compute_gradients(x, y, summed=True)
             self.update_buffers()
         if plan.empty:  # it has taken part in the statistics of the other workers
             return nothing
@@ -139,6 +139,7 @@ class Engine:
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
+        self.set_mode(training=False)
         logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
         with computing():
             for start in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
@@ -154,21 +155,9 @@ class Engine:
         images : ndarray of uint8 or floats, shape (n, h, w, c)
             As in `Split`.
         """
-        layers = {layer.name: layer for layer in self.layers}
-        outputs: State = {}
-
-        def evaluate(places: Sequence[PlacedLayer], x: Array) -> Array:
-            for place in places:
-                name = place.layer.name
-                if place.branch:
-                    x = evaluate(place.branch, x) + evaluate(place.projection, x)
-                else:
-                    x = layers[name].forward(x)
-                outputs[name] = x
-            return x
-
-        with computing():
-            evaluate(self.network.chain, scaled(images, self.recipe.dtype))
+        self.set_mode(training=False)
+        with computing(), self.recording() as outputs:
+            self.chain.forward(scaled(images, self.recipe.dtype))
         return outputs
 
     def probe(self) -> Probe:
@@ -177,19 +166,19 @@ class Engine:
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the first step of a plan computes, without updating the weights."""
-        x, y, training = self.select_batch(data, plan, 0)
+        x, y = self.start_step(data, plan, 0)
+        with computing(), self.recording() as recorded:
+            loss, gradients = self.compute_gradients(x, y)
+        trace: State = {}
         if outputs:
-            training.outputs = {}
-        with computing():
-            loss, gradients = self.compute_gradients(x, y, training)
-        trace: State = dict(training.outputs or {})
+            trace = {f"output/{name}": output for name, output in recorded.items()}
         trace["loss"] = loss
         for name in self.network.gradient_order:
             trace[f"gradient/{name}"] = gradients[name]
         return trace
 
-    def select_batch(self, data: DeviceSplit, plan: Plan, k: int) -> tuple[Array, Array, Training]:
-        """Return the images, the labels and the dropout masks of step `k` of a plan."""
+    def start_step(self, data: DeviceSplit, plan: Plan, k: int) -> tuple[Array, Array]:
+        """Give the layers the masks of step `k` of a plan, and return its images and labels."""
         x, y = data
         if plan.indices is not None:
             x = x[plan.indices[k]]
@@ -201,24 +190,43 @@ class Engine:
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
                 masks[layer.name] = self.mask_generator.random((len(x), *shape)) >= layer.rate
-        return x, y, Training(masks)
+        self.set_mode(training=True, masks=masks)
+        return x, y
+
+    def set_mode(self, *, training: bool, masks: Arrays | None = None) -> None:
+        """Tell every layer whether it is trained, and every dropout layer its mask."""
+        masks = masks or {}
+        for layer in self.layers:
+            layer.training = training
+            if isinstance(layer, Dropout):
+                layer.mask = masks.get(layer.name)
+
+    @contextmanager
+    def recording(self) -> Generator[State]:
+        """Record the output of every layer, by its name, while the context is open."""
+        outputs: State = {}
+        for layer in self.layers:
+            layer.outputs = outputs
+        try:
+            yield outputs
+        finally:
+            for layer in self.layers:
+                layer.outputs = None
 
     def make_step(self, data: DeviceSplit, plan: Plan, k: int) -> Array:
         """Make step `k` of a plan, and return its loss."""
-        x, y, training = self.select_batch(data, plan, k)
-        loss, gradients = self.compute_gradients(x, y, training)
+        x, y = self.start_step(data, plan, k)
+        loss, gradients = self.compute_gradients(x, y)
         apply_update(self.recipe, self.arrays, gradients, float(plan.rates[k]))
         self.update_buffers()
         return loss
 
-    def compute_gradients(
-        self, x: Array, y: Array, training: Training, *, summed: bool = False
-    ) -> tuple[Array, State]:
+    def compute_gradients(self, x: Array, y: Array, *, summed: bool = False) -> tuple[Array, State]:
         """Return the mean loss of a batch, and its gradients by the names of the parameters.
 
         Or the sum of the samples' losses, and its gradients.
         """
-        logits = self.chain.forward(x, training)
+        logits = self.chain.forward(x)
         loss, dlogits = self.loss(logits, y)
         if summed:
             loss = loss * self.weight_of(y)

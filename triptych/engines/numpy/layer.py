@@ -5,49 +5,46 @@ the batch and dy = ∂L/∂y, the backward pass computes ∂L/∂p for every par
 for the layer before. Images have shape (batch, h, w, c), vectors (batch, features).
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...spec.placement import Layer as Description
+
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-
-
-@dataclass
-class Training:
-    """What a forward pass in training has in addition to its input; in evaluation there is none.
-
-    Attributes
-    ----------
-    masks : dict of str to ndarray of bool
-        Dropout masks by layer name, True where a value is kept.
-    outputs : dict of str to ndarray, optional
-        Where the output of every layer is recorded, as ``output/LAYER``.
-    """
-
-    masks: Arrays = field(default_factory=dict[str, Array])
-    outputs: Arrays | None = None
 
 
 class Layer:
     """Base of all layers: no parameters, no buffers.
 
+    Parameters
+    ----------
+    spec : triptych.spec.placement.Layer
+        The description of the layer; its fields are the settings.
+
     Attributes
     ----------
+    training : bool
+        Whether the forward pass is that of a training step, not of an evaluation.
+    outputs : dict of str to ndarray, optional
+        Where its output is recorded, by its name.
     parameters, buffers, gradients : dict of str to ndarray
         By leaf. Parameters and buffers are the engine's arrays, which are changed in place;
         `parameter_gradients` puts new arrays into `gradients`.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, spec: Description) -> None:
+        self.spec: Any = spec
+        self.name = spec.name
+        self.training = False
+        self.outputs: Arrays | None = None
         self.parameters: Arrays = {}
         self.buffers: Arrays = {}
         self.gradients: Arrays = {}
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y, and keep what the backward pass needs."""
         raise NotImplementedError
 
@@ -65,6 +62,10 @@ class Layer:
 
     def update_buffers(self) -> None:
         """Change the buffers by what the last training pass computed; called once in a step."""
+
+    def is_trained(self) -> bool:
+        """Return whether it has parameters, or a layer inside it has."""
+        return any(layer.parameters for layer in self.with_inner())
 
     def with_inner(self) -> list["Layer"]:
         """Return the layers inside this one, then itself: the order of computation."""

@@ -16,7 +16,7 @@ from ...spec.placement import Layer as Description
 from ...spec.placement import PlacedLayer
 from .activations import GELU, GELUTanh, LeakyReLU, Sigmoid, SiLU, Tanh
 from .convolution import AvgPool2D, Conv2D, GlobalAvgPool, MaxPool2D
-from .layer import Array, Layer, Training, sum_over_batch
+from .layer import Array, Layer, sum_over_batch
 from .normalization import BatchNorm, LayerNorm
 
 LayerBuilder = Callable[[Any], Layer]
@@ -39,12 +39,12 @@ class Chain:
         """Return all layers in order of computation."""
         return [inner for layer in self.layers for inner in layer.with_inner()]
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return the output of the last layer."""
         for layer in self.layers:
-            x = layer.forward(x, training)
-            if training is not None and training.outputs is not None:
-                training.outputs[f"output/{layer.name}"] = x
+            x = layer.forward(x)
+            if layer.outputs is not None:
+                layer.outputs[layer.name] = x
         return x
 
     def backward(self, dy: Array) -> Array:
@@ -55,10 +55,10 @@ class Chain:
 
     def parameter_gradients(self, dy: Array) -> None:
         """Set the gradients of all parameters, without what only the input would need."""
-        trained = [any(inner.parameters for inner in layer.with_inner()) for layer in self.layers]
-        if not any(trained):
+        trained = [i for i, layer in enumerate(self.layers) if layer.is_trained()]
+        if not trained:
             return
-        first = trained.index(True)
+        first = trained[0]
         for layer in reversed(self.layers[first + 1 :]):
             dy = layer.backward(dy)
         self.layers[first].parameter_gradients(dy)
@@ -74,14 +74,15 @@ def build_layer(place: PlacedLayer) -> Layer:
     if isinstance(place.layer, spec.Residual):
         branch = build_chain(place.branch)
         projection = build_chain(place.projection)
-        return Residual(place.layer.name, branch, projection)
-    return LAYERS.find(place.layer)(place.layer)
+        return Residual(place.layer, branch, projection)
+    builder = LAYERS.find(place.layer)
+    return builder(place.layer)
 
 
 class Flatten(Layer):
     """Images as vectors."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return (batch, h, w, c) as (batch, h·w·c)."""
         self.shape = x.shape
         return x.reshape(len(x), prod(x.shape[1:]))
@@ -94,7 +95,7 @@ class Flatten(Layer):
 class Dense(Layer):
     """A product with a kernel W (in, out), and a bias b (out,)."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = x·W + b."""
         self.x = x
         y = x @ self.parameters["kernel"]
@@ -120,7 +121,7 @@ class Dense(Layer):
 class ReLU(Layer):
     """The rectifier."""
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = max(x, 0)."""
         self.y = np.maximum(x, 0)
         return self.y
@@ -131,38 +132,43 @@ class ReLU(Layer):
 
 
 class Dropout(Layer):
-    """Zeroes values in training, and scales the others so that the expected value stays x."""
+    """Zeroes values in training, and scales the others so that the expected value stays x.
 
-    def __init__(self, name: str, rate: float) -> None:
-        super().__init__(name)
-        self.rate = rate
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (batch, …), or None
+        True where a value is kept; None in evaluation.
+    """
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    mask: Array | None = None
+
+    def forward(self, x: Array) -> Array:
         """Return y = x·mask/(1 - rate) in training, and y = x in evaluation."""
-        self.scale: Array | None = None
-        if training is None or self.name not in training.masks:
+        if self.mask is None:
             return x
         # The factor is rounded to x's dtype first, so that float32 stays float32.
-        factor = x.dtype.type(1 / (1 - self.rate))
-        self.scale = training.masks[self.name] * factor
+        factor = x.dtype.type(1 / (1 - self.spec.rate))
+        self.scale = self.mask * factor
         return x * self.scale
 
     def input_gradient(self, dy: Array) -> Array:
-        """Return dx = dy·mask/(1 - rate)."""
-        return dy if self.scale is None else dy * self.scale
+        """Return dx = dy·mask/(1 - rate), or dx = dy."""
+        if self.mask is None:
+            return dy
+        return dy * self.scale
 
 
 class Residual(Layer):
     """A branch and a projection side by side; without a projection, x itself takes its place."""
 
-    def __init__(self, name: str, branch: Chain, projection: Chain) -> None:
-        super().__init__(name)
+    def __init__(self, layer: spec.Residual, branch: Chain, projection: Chain) -> None:
+        super().__init__(layer)
         self.branch = branch
         self.projection = projection
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = branch(x) + projection(x)."""
-        return self.branch.forward(x, training) + self.projection.forward(x, training)
+        return self.branch.forward(x) + self.projection.forward(x)
 
     def parameter_gradients(self, dy: Array) -> None:
         """Set the gradients of the branch and of the projection."""
@@ -178,38 +184,23 @@ class Residual(Layer):
         return [*self.branch.with_inner(), *self.projection.with_inner(), self]
 
 
-def _convolution(layer: spec.Conv2D) -> Layer:
-    return Conv2D(layer.name, layer.size, layer.stride, layer.padding, layer.groups)
+def build_gelu(layer: spec.GELU) -> Layer:
+    """Return the layer of the description's form."""
+    return GELU(layer) if layer.form == "erf" else GELUTanh(layer)
 
 
-def _max_pool(layer: spec.MaxPool2D) -> Layer:
-    return MaxPool2D(layer.name, layer.size, layer.stride, layer.padding)
-
-
-def _average_pool(layer: spec.AvgPool2D) -> Layer:
-    return AvgPool2D(layer.name, layer.size, layer.stride, layer.padding)
-
-
-def _batch_norm(layer: spec.BatchNorm) -> Layer:
-    return BatchNorm(layer.name, layer.momentum, layer.epsilon, layer.unbiased)
-
-
-def _gelu(layer: spec.GELU) -> Layer:
-    return GELU(layer.name) if layer.form == "erf" else GELUTanh(layer.name)
-
-
-register_layer(spec.Flatten, lambda layer: Flatten(layer.name))
-register_layer(spec.Dense, lambda layer: Dense(layer.name))
-register_layer(spec.Conv2D, _convolution)
-register_layer(spec.MaxPool2D, _max_pool)
-register_layer(spec.AvgPool2D, _average_pool)
-register_layer(spec.GlobalAvgPool, lambda layer: GlobalAvgPool(layer.name))
-register_layer(spec.Dropout, lambda layer: Dropout(layer.name, layer.rate))
-register_layer(spec.ReLU, lambda layer: ReLU(layer.name))
-register_layer(spec.BatchNorm, _batch_norm)
-register_layer(spec.LayerNorm, lambda layer: LayerNorm(layer.name, layer.epsilon))
-register_layer(spec.LeakyReLU, lambda layer: LeakyReLU(layer.name, layer.slope))
-register_layer(spec.GELU, _gelu)
-register_layer(spec.SiLU, lambda layer: SiLU(layer.name))
-register_layer(spec.Tanh, lambda layer: Tanh(layer.name))
-register_layer(spec.Sigmoid, lambda layer: Sigmoid(layer.name))
+register_layer(spec.Dense, Dense)
+register_layer(spec.ReLU, ReLU)
+register_layer(spec.Conv2D, Conv2D)
+register_layer(spec.MaxPool2D, MaxPool2D)
+register_layer(spec.AvgPool2D, AvgPool2D)
+register_layer(spec.GlobalAvgPool, GlobalAvgPool)
+register_layer(spec.Flatten, Flatten)
+register_layer(spec.Dropout, Dropout)
+register_layer(spec.BatchNorm, BatchNorm)
+register_layer(spec.LayerNorm, LayerNorm)
+register_layer(spec.LeakyReLU, LeakyReLU)
+register_layer(spec.GELU, build_gelu)
+register_layer(spec.SiLU, SiLU)
+register_layer(spec.Tanh, Tanh)
+register_layer(spec.Sigmoid, Sigmoid)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...core.gradients import AllReduce, sum_over_workers
-from .layer import Array, Layer, Training, sum_over_batch
+from .layer import Array, Layer, sum_over_batch
 
 
 class BatchNorm(Layer):
@@ -19,31 +19,28 @@ class BatchNorm(Layer):
         Adds arrays over the workers that share a batch.
     """
 
-    def __init__(self, name: str, momentum: float, epsilon: float, unbiased: bool) -> None:
-        super().__init__(name)
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.unbiased = unbiased
-        self.all_reduce: AllReduce | None = None
+    all_reduce: AllReduce | None = None
 
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = gamma·x̂ + beta."""
-        if training is None:
+        if self.training:
+            mean, variance = self.measure(x)
+        else:
             mean = self.buffers["running_mean"]
             variance = self.buffers["running_variance"]
-        else:
-            mean, variance = self.measure(x)
-        self.inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
+        self.inverse_deviation = 1 / np.sqrt(variance + self.spec.epsilon)
         self.normal = (x - mean) * self.inverse_deviation
         return self.parameters["gamma"] * self.normal + self.parameters["beta"]
 
     def measure(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of every channel, and keep them for the running ones."""
+        total = sum_over_batch(x)
         count = np.full(1, x.size // x.shape[-1], x.dtype)
-        total, count = sum_over_workers(self.all_reduce, sum_over_batch(x), count)
+        total, count = sum_over_workers(self.all_reduce, total, count)
         self.count = float(count[0])
         self.mean = total / self.count
-        (squares,) = sum_over_workers(self.all_reduce, sum_over_batch((x - self.mean) ** 2))
+        squares = sum_over_batch((x - self.mean) ** 2)
+        (squares,) = sum_over_workers(self.all_reduce, squares)
         self.variance = squares / self.count
         return self.mean, self.variance
 
@@ -58,33 +55,37 @@ class BatchNorm(Layer):
         Mean and variance depend on x, too (Ioffe & Szegedy 2015, section 3). The sums are the
         gradients of beta and gamma.
         """
-        sums = sum_over_workers(self.all_reduce, self.gradients["beta"], self.gradients["gamma"])
-        mean_dy, mean_dy_normal = (each / self.count for each in sums)
-        scale = self.parameters["gamma"] * self.inverse_deviation
-        return scale * (dy - mean_dy - self.normal * mean_dy_normal)
+        dbeta = self.gradients["beta"]
+        dgamma = self.gradients["gamma"]
+        dbeta, dgamma = sum_over_workers(self.all_reduce, dbeta, dgamma)
+        dnormal = dy - dbeta / self.count - self.normal * (dgamma / self.count)
+        return self.parameters["gamma"] * self.inverse_deviation * dnormal
 
     def update_buffers(self) -> None:
         """Set running ← (1 - momentum)·running + momentum·batch."""
         # Of one value the unbiased variance would be 0/0: it is taken as 0, like the biased one.
-        unbiased = self.count / max(self.count - 1, 1) if self.unbiased else 1.0
-        batch = {"running_mean": self.mean, "running_variance": self.variance * unbiased}
-        for leaf, value in batch.items():
-            running = self.buffers[leaf]
-            running[...] = (1 - self.momentum) * running + self.momentum * value
+        variance = self.variance
+        if self.spec.unbiased:
+            variance = variance * (self.count / max(self.count - 1, 1))
+        self.update_running("running_mean", self.mean)
+        self.update_running("running_variance", variance)
+
+    def update_running(self, leaf: str, value: Array) -> None:
+        """Move a running statistic towards that of the batch."""
+        momentum = self.spec.momentum
+        running = self.buffers[leaf]
+        running *= 1 - momentum
+        running += momentum * value
 
 
 class LayerNorm(Layer):
     """Normalization over the last axis of each sample: x̂ = (x - mean)/√(variance + epsilon)."""
 
-    def __init__(self, name: str, epsilon: float) -> None:
-        super().__init__(name)
-        self.epsilon = epsilon
-
-    def forward(self, x: Array, training: Training | None = None) -> Array:
+    def forward(self, x: Array) -> Array:
         """Return y = gamma·x̂ + beta."""
         centered = x - x.mean(axis=-1, keepdims=True)
         variance = (centered**2).mean(axis=-1, keepdims=True)
-        self.inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
+        self.inverse_deviation = 1 / np.sqrt(variance + self.spec.epsilon)
         self.normal = centered * self.inverse_deviation
         return self.parameters["gamma"] * self.normal + self.parameters["beta"]
 

@@ -84,7 +84,8 @@ def clip_gradients(gradients: Arrays, clip: Clip) -> Arrays:
     norm = sqrt(squares) + clip.epsilon
     if norm <= limit:
         return gradients
-    return {name: g * (limit / norm) for name, g in gradients.items()}
+    factor = limit / norm
+    return {name: g * factor for name, g in gradients.items()}
 
 
 def sgd(o: spec.SGD, w: Array, g: Array, slots: Arrays, rate: float, step: int) -> None:
@@ -117,10 +118,12 @@ def adam(o: spec.Adam, w: Array, g: Array, slots: Arrays, rate: float, step: int
     # 1 - βᵗ in double precision: in float32 it would lose four digits.
     correction_m = 1 - o.beta1**step
     correction_v = 1 - o.beta2**step
+    rate = rate / correction_m
     if o.epsilon_first:  # Keras's convention (D47)
-        w -= (rate * sqrt(correction_v) / correction_m) * m / (np.sqrt(v) + o.epsilon)
+        rate = rate * sqrt(correction_v)
     else:
-        w -= (rate / correction_m) * m / (np.sqrt(v / correction_v) + o.epsilon)
+        v = v / correction_v
+    w -= rate * m / (np.sqrt(v) + o.epsilon)
 
 
 def nadam(o: spec.Nadam, w: Array, g: Array, slots: Arrays, rate: float, step: int) -> None:
@@ -130,7 +133,8 @@ def nadam(o: spec.Nadam, w: Array, g: Array, slots: Arrays, rate: float, step: i
     share_of_g = (1 - o.mu(step)) / (1 - o.product(step))
     correction_v = 1 - o.beta2**step
     direction = share_of_m * m + share_of_g * g
-    w -= rate * direction / (np.sqrt(v / correction_v) + o.epsilon)
+    size = np.sqrt(v / correction_v)
+    w -= rate * direction / (size + o.epsilon)
 
 
 def rmsprop(o: spec.RMSprop, w: Array, g: Array, slots: Arrays, rate: float, step: int) -> None:
@@ -152,7 +156,9 @@ def adadelta(o: spec.Adadelta, w: Array, g: Array, slots: Arrays, rate: float, s
     v = slots["v"]
     u = slots["u"]
     update_mean(v, o.rho, g**2)
-    delta = np.sqrt(u + o.epsilon) / np.sqrt(v + o.epsilon) * g
+    size_of_steps = np.sqrt(u + o.epsilon)
+    size_of_gradients = np.sqrt(v + o.epsilon)
+    delta = size_of_steps / size_of_gradients * g
     update_mean(u, o.rho, delta**2)
     w -= rate * delta
 

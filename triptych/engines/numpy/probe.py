@@ -6,7 +6,8 @@ import numpy as np
 
 from ...core.engine import LayerPullback
 from ...core.state import State
-from .layer import Layer, Training
+from .layer import Layer
+from .layers import Dropout
 from .loss import LossFunction
 
 
@@ -38,9 +39,11 @@ class Probe:
     ) -> tuple[np.ndarray, LayerPullback]:
         """Return what a layer makes of an input, and how gradients pass it."""
         layer = self._layers[name]
-        masks = {} if mask is None else {name: mask}
+        layer.training = training
+        if isinstance(layer, Dropout):
+            layer.mask = mask if training else None
         with computing():
-            y = layer.forward(x, Training(masks) if training else None)
+            y = layer.forward(x)
             if training:
                 layer.update_buffers()
 

@@ -313,8 +313,8 @@ def test_the_trace_of_the_engine_agrees_with_itself(reference):
 def test_a_wrong_epsilon_in_the_engines_batch_norm_is_found(reference):
     right = normalization.BatchNorm.__init__
 
-    def wrong(self, name, momentum, epsilon, unbiased):
-        right(self, name, momentum, 100 * epsilon, unbiased)
+    def wrong(self, layer):
+        right(self, replace(layer, epsilon=100 * layer.epsilon))
 
     with mock.patch.object(normalization.BatchNorm, "__init__", wrong):
         diagnosis = compared(reference)

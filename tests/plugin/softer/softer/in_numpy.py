@@ -13,7 +13,7 @@ from .specs import AveragedSGD, ChannelGain, PseudoHuber
 
 
 class Gain(Layer):
-    def forward(self, x: Any, training: Any = None) -> Any:
+    def forward(self, x: Any) -> Any:
         self.x = x
         return x * self.parameters["gain"]
 
@@ -22,10 +22,6 @@ class Gain(Layer):
 
     def input_gradient(self, dy: Any) -> Any:
         return dy * self.parameters["gain"]
-
-
-def build_gain(layer: ChannelGain) -> Layer:
-    return Gain(layer.name)
 
 
 def update(o: AveragedSGD, w: Any, g: Any, slots: Any, rate: float, step: int) -> None:
@@ -45,6 +41,6 @@ def build_loss(loss: PseudoHuber) -> Any:
     return pseudo_huber
 
 
-register_layer(ChannelGain, build_gain)
+register_layer(ChannelGain, Gain)
 register_optimizer(AveragedSGD, update)
 register_loss(PseudoHuber, build_loss)
