@@ -351,12 +351,14 @@ def counted_kernels(tally: Tally) -> Generator[None]:
     """
     from numba.core.dispatcher import Dispatcher
 
+    from triptych.engines.numba.compilation import ParallelKernel
+
     replaced: list[tuple[Any, str, Any]] = []
     for name, module in list(sys.modules.items()):
         if not name.startswith("triptych.engines.numba"):
             continue
         for attribute, value in list(vars(module).items()):
-            if isinstance(value, Dispatcher):
+            if isinstance(value, Dispatcher | ParallelKernel):
                 replaced.append((module, attribute, value))
                 setattr(module, attribute, counted_call(value, tally))
     try:

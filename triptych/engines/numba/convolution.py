@@ -220,7 +220,6 @@ class _Windows(_Method):
         shares = len(windows)
         sums = block.get("sums", shares, groups, inputs, outputs)
         sums.fill(0)
-        product = block.get("product", shares, inputs, outputs)
         kernels.convolve_weight_gradient(
             block.x.reshape(-1),
             self._geometry(),
@@ -229,7 +228,6 @@ class _Windows(_Method):
             sums,
             windows,
             part,
-            product,
         )
         np.sum(sums.transpose(0, 2, 1, 3), axis=0, out=gradient)
 
@@ -310,7 +308,6 @@ class _Winograd(_Method):
             dz.reshape(-1),
             dz.shape,
             sums,
-            block.get("product", shares, inputs, outputs),
             *memory,
             block.get("half dz", shares, 4, 2 * tiles * outputs),
             block.get("dz lines", shares, 2, 2 * tiles * outputs),

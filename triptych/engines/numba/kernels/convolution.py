@@ -16,6 +16,7 @@ from numba import prange
 
 from ..compilation import inlined, parallel_kernel
 from .constants import constant
+from .products import NORMAL, TRANSPOSED, gemm
 from .shares import share_bounds
 
 # Fewer numbers in a row of a window are copied one by one: loops over them take longer to start. It
@@ -290,7 +291,8 @@ def convolve(
                 )
                 product = out if groups == 1 else part[share]
                 first = base if groups == 1 else 0
-                np.dot(windows[share, :count], weights[group], product[first : first + count])
+                target = product[first : first + count]
+                gemm(NORMAL, NORMAL, windows[share, :count], weights[group], False, target)
                 if groups > 1:
                     put_group(product, count, group, base, out)
             if pooled:
@@ -380,7 +382,7 @@ def spread_gradient(dy, y, winner, relu, pooled, dz, bias_sums):
 
 
 @parallel_kernel
-def convolve_weight_gradient(x, geometry, shape, dz, sums, windows, part, product):
+def convolve_weight_gradient(x, geometry, shape, dz, sums, windows, part):
     """Add each share's sum of windowsᵀ·dz.
 
     Parameters
@@ -393,12 +395,10 @@ def convolve_weight_gradient(x, geometry, shape, dz, sums, windows, part, produc
         What is added to.
     windows, part : ndarray
         Memory of each share, as in `convolve`.
-    product : ndarray, shape (shares, size²·c/groups, f/groups)
-        Memory of each share.
     """
     n, rows, columns = shape
-    shares, block, inputs = windows.shape
-    _, groups, _, outputs = sums.shape
+    shares, block, _ = windows.shape
+    groups = sums.shape[1]
     rows_of_block = block // columns
     for share in prange(shares):
         begin, end = share_bounds(share, shares, n * rows)
@@ -413,10 +413,8 @@ def convolve_weight_gradient(x, geometry, shape, dz, sums, windows, part, produc
                     down = part[share]
                     take_group(dz, first, count, group, down)
                     first = 0
-                np.dot(windows[share, :count].T, down[first : first + count], product[share])
-                for k in range(inputs):
-                    for o in range(outputs):
-                        sums[share, group, k, o] += product[share, k, o]
+                dy = down[first : first + count]
+                gemm(TRANSPOSED, NORMAL, windows[share, :count], dy, True, sums[share, group])
 
 
 @parallel_kernel
@@ -454,7 +452,8 @@ def convolve_input_gradient(dz, geometry, shape, weights, dx, windows, part):
                     down = part[share]
                     take_group(dz, first, count, group, down)
                     first = 0
-                np.dot(down[first : first + count], weights[group], windows[share, :count])
+                dy = down[first : first + count]
+                gemm(NORMAL, NORMAL, dy, weights[group], False, windows[share, :count])
                 for row in range(start, stop):
                     first = (row - start) * columns
                     add_windows(

@@ -6,7 +6,7 @@ activation and the dropout that follow it. So one compiled function serves all d
 
 from numba import prange
 
-from ..compilation import inlined, parallel_kernel
+from ..compilation import expanded, inlined, parallel_kernel
 from .activations import activate, drop
 from .losses import loss_of_rows
 from .products import multiply, multiply_by_transposed, multiply_transposed
@@ -21,7 +21,7 @@ INPUTS, OUTPUTS, KERNEL, BIAS, HAS_BIAS, SWEEP, HAS_MASK, Z, Y, DY = range(10)
 SLOPE, SCALE = range(2)
 
 
-@inlined
+@expanded
 def matrix(flat, start, rows, columns):
     """Return a view of a flat array as a matrix, from the number at `start` on."""
     return flat[start : start + rows * columns].reshape((rows, columns))
@@ -42,7 +42,7 @@ def gather(x, labels, indices, batch, batch_labels):
 
 @inlined
 def run_unit(unit, numbers, x, weights, masks, first_mask, work):
-    """Compute one unit for a block of samples.
+    """Compute one unit for a block of samples; y is in the working memory.
 
     Parameters
     ----------
@@ -58,10 +58,6 @@ def run_unit(unit, numbers, x, weights, masks, first_mask, work):
         Where the mask of this unit begins for these samples.
     work : ndarray, shape (numbers,)
         The memory of this share.
-
-    Returns
-    -------
-    ndarray, shape (rows, outputs)
     """
     rows = len(x)
     outputs = unit[OUTPUTS]
@@ -72,8 +68,8 @@ def run_unit(unit, numbers, x, weights, masks, first_mask, work):
     multiply(x, kernel, z)
     activate(unit[SWEEP], numbers[SLOPE], bias, z, y)
     if unit[HAS_MASK] and masks.size:
-        drop(matrix(masks, first_mask, rows, outputs), numbers[SCALE], z, y)
-    return y
+        mask = matrix(masks, first_mask, rows, outputs)
+        drop(mask, numbers[SCALE], z, y)
 
 
 @inlined
@@ -97,11 +93,6 @@ def reverse_unit(unit, x, accumulate, gradient, work):
 
     ∂loss/∂z takes its place; the gradients of the parameters are written into `gradient`, shape
     (parameters,), or added. The other parameters are those of `run_unit`.
-
-    Returns
-    -------
-    ndarray, shape (rows, outputs)
-        ∂loss/∂z.
     """
     rows = len(x)
     outputs = unit[OUTPUTS]
@@ -111,7 +102,6 @@ def reverse_unit(unit, x, accumulate, gradient, work):
     multiply_and_sum(factor, accumulate, dz, bias)
     kernel = matrix(gradient, unit[KERNEL], unit[INPUTS], outputs)
     multiply_transposed(x, dz, accumulate, kernel)
-    return dz
 
 
 @inlined
@@ -153,8 +143,10 @@ def block_gradients(
     rows = len(x)
     y = x
     for u in range(len(units)):
-        first_mask = first_masks[u] + row * units[u, OUTPUTS]
-        y = run_unit(units[u], numbers[u], y, weights, masks, first_mask, work)
+        unit = units[u]
+        first_mask = first_masks[u] + row * unit[OUTPUTS]
+        run_unit(unit, numbers[u], y, weights, masks, first_mask, work)
+        y = matrix(work, unit[Y], rows, unit[OUTPUTS])
     last = units[len(units) - 1]
     dy = matrix(work, last[DY], rows, last[OUTPUTS])
     loss = loss_of_rows(loss_code, y, labels, targets, divisor, dy)
@@ -163,8 +155,9 @@ def block_gradients(
         fed = x
         if u:
             fed = matrix(work, units[u - 1, Y], rows, unit[INPUTS])
-        dz = reverse_unit(unit, fed, accumulate, gradient, work)
+        reverse_unit(unit, fed, accumulate, gradient, work)
         if u:
+            dz = matrix(work, unit[DY], rows, unit[OUTPUTS])
             dx = matrix(work, units[u - 1, DY], rows, unit[INPUTS])
             kernel = matrix(weights, unit[KERNEL], unit[INPUTS], unit[OUTPUTS])
             multiply_by_transposed(dz, kernel, dx)
@@ -350,7 +343,9 @@ def share_logits(x, first, stop, no_masks, units, numbers, weights, block, work,
     for start in range(first, stop, block):
         y = x[start : min(start + block, stop)]
         for u in range(len(units)):
-            y = run_unit(units[u], numbers[u], y, weights, no_masks, 0, work)
+            unit = units[u]
+            run_unit(unit, numbers[u], y, weights, no_masks, 0, work)
+            y = matrix(work, unit[Y], len(y), unit[OUTPUTS])
         for i in range(len(y)):
             for c in range(logits.shape[1]):
                 logits[start + i, c] = y[i, c]
