@@ -353,19 +353,25 @@ def counted_kernels(tally: Tally) -> Generator[None]:
 
     from triptych.engines.numba.compilation import ParallelKernel
 
-    replaced: list[tuple[Any, str, Any]] = []
-    for name, module in list(sys.modules.items()):
-        if not name.startswith("triptych.engines.numba"):
-            continue
-        for attribute, value in list(vars(module).items()):
-            if isinstance(value, Dispatcher | ParallelKernel):
-                replaced.append((module, attribute, value))
-                setattr(module, attribute, counted_call(value, tally))
+    modules = [
+        module for name, module in sys.modules.items() if name.startswith("triptych.engines.numba")
+    ]
+    parallel = {
+        value for m in modules for value in vars(m).values() if type(value) is ParallelKernel
+    }
+    replaced = [
+        (owner, attribute, value)
+        for owner in [*modules, *parallel]
+        for attribute, value in vars(owner).items()
+        if isinstance(value, Dispatcher)
+    ]
+    for owner, attribute, value in replaced:
+        setattr(owner, attribute, counted_call(value, tally))
     try:
         yield
     finally:
-        for module, attribute, value in replaced:
-            setattr(module, attribute, value)
+        for owner, attribute, value in replaced:
+            setattr(owner, attribute, value)
 
 
 def counted_call(function: Callable[..., Any], tally: Tally) -> Callable[..., Any]:

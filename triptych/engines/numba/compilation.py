@@ -68,10 +68,13 @@ class ParallelKernel:
         self.alone = _with_cache(njit(**OPTIONS)(function))
         self.shared = _with_cache(njit(**OPTIONS, parallel=True)(function), "shared")
 
+    def for_shares(self, shares: int) -> Any:
+        """Return what is compiled for this many shares of the work."""
+        return self.alone if shares == 1 else self.shared
+
     def __call__(self, *arguments: Any) -> Any:
         """Call what is compiled for the present number of threads."""
-        compiled = self.alone if get_num_threads() == 1 else self.shared
-        return compiled(*arguments)
+        return self.for_shares(get_num_threads())(*arguments)
 
 
 parallel_kernel = ParallelKernel

@@ -206,7 +206,8 @@ class DenseSteps(Memory):
             self.update.coefficients(float(rate), first_step + k) for k, rate in enumerate(rates)
         ]
         losses = np.empty((len(rates), shares))
-        steps.dense_steps(
+        make_steps = steps.dense_steps.for_shares(shares)
+        make_steps(
             x,
             labels,
             np.ascontiguousarray(indices),
@@ -255,9 +256,9 @@ class DenseSteps(Memory):
         ----------
         x : ndarray, shape (samples, inputs)
         """
-        block = self.prepare(len(x), self.share_count(len(x)))
+        shares = self.share_count(len(x))
+        block = self.prepare(len(x), shares)
         logits = np.empty((len(x), self.shapes[-1][1]), x.dtype)
-        steps.dense_logits(
-            x, NO_MASKS, self.table, self.numbers, self.weights, block, self.work, logits
-        )
+        write_logits = steps.dense_logits.for_shares(shares)
+        write_logits(x, NO_MASKS, self.table, self.numbers, self.weights, block, self.work, logits)
         return logits

@@ -22,27 +22,6 @@ BLAS_FUNCTIONS = {
 }
 
 
-def _gemv(dtype):
-    """Return Numba's function of a matrix times a vector, which it has no Python name for."""
-    pointer = types.CPointer(dtype)
-    arguments = (
-        types.char,  # the kind of the numbers
-        types.char,  # whether the matrix is transposed
-        types.intp,  # rows
-        types.intp,  # columns
-        pointer,  # factor of the product
-        pointer,  # the matrix
-        types.intp,  # its row length
-        pointer,  # the vector
-        pointer,  # factor of what is added to
-        pointer,  # what is added to
-    )
-    return types.ExternalFunction("numba_xxgemv", types.intc(*arguments))
-
-
-VECTOR_FUNCTIONS = {dtype: _gemv(dtype) for dtype in BLAS_FUNCTIONS}
-
-
 def gemm(a_order, b_order, a, b, accumulate, c):
     """Write the product of two matrices into `c`, or add it to `c`.
 
@@ -92,26 +71,6 @@ def _compiled_gemm(a_order, b_order, a, b, accumulate, c):
     return compiled
 
 
-def gemv(x, w, y):
-    """Write x·w into `y`: shapes (i,), (i, o) and (o,)."""
-    y[...] = x @ w
-
-
-@overload(gemv)
-def _compiled_gemv(x, w, y):
-    call = VECTOR_FUNCTIONS[w.dtype]
-    _, kind, factors = BLAS_FUNCTIONS[w.dtype]
-
-    def compiled(x, w, y):
-        one = factors[1:].ctypes
-        zero = factors.ctypes
-        inputs, outputs = w.shape
-        matrix = w.ctypes  # BLAS sees it transposed: outputs × inputs
-        call(kind, NORMAL, outputs, inputs, one, matrix, row_length(w), x.ctypes, zero, y.ctypes)
-
-    return compiled
-
-
 @inlined
 def row_length(matrix):
     """Return how many numbers are between the beginnings of two rows.
@@ -122,12 +81,36 @@ def row_length(matrix):
 
 
 @inlined
+def multiply_row(x, w, y):
+    """Write x·w into `y`: shapes (i,), (i, o) and (o,).
+
+    As a product of matrices, OpenBLAS may copy w first: 842 µs for 9,216 × 128 numbers and 74 µs
+    for 784 × 128, and so 89 and 6. Four rows of w at a time read and write y less often: a quarter
+    less time than with one.
+    """
+    for o in range(y.size):
+        y[o] = 0
+    in_fours = x.size // 4 * 4
+    for i in range(0, in_fours, 4):
+        first = w[i]
+        second = w[i + 1]
+        third = w[i + 2]
+        fourth = w[i + 3]
+        for o in range(y.size):
+            y[o] += (
+                x[i] * first[o] + x[i + 1] * second[o] + x[i + 2] * third[o] + x[i + 3] * fourth[o]
+            )
+    for i in range(in_fours, x.size):
+        row = w[i]
+        for o in range(y.size):
+            y[o] += x[i] * row[o]
+
+
+@inlined
 def multiply(x, w, y):
     """Write x·w into `y`: shapes (n, i), (i, o) and (n, o)."""
-    if len(x) == 1 and w.size > SMALL_PRODUCT:
-        # A vector and a matrix. As a product of matrices, OpenBLAS would copy the second one:
-        # 414 µs for 9,216 x 128 numbers, and 74 so.
-        gemv(x[0], w, y[0])
+    if len(x) == 1:
+        multiply_row(x[0], w, y[0])
     else:
         gemm(NORMAL, NORMAL, x, w, False, y)
 

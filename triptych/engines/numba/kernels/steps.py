@@ -358,11 +358,6 @@ def dense_logits(x, no_masks, units, numbers, weights, block, work, logits):
     `no_masks` is an array of bool, shape (0,); the other parameters are those of `dense_steps`.
     """
     shares = len(work)
-    if shares == 1:  # starting a parallel loop takes longer than the network takes for one image
-        share_logits(x, 0, len(x), no_masks, units, numbers, weights, block, work[0], logits)
-    else:
-        for share in prange(shares):
-            first, stop = share_bounds(share, shares, len(x))
-            share_logits(
-                x, first, stop, no_masks, units, numbers, weights, block, work[share], logits
-            )
+    for share in prange(shares):
+        first, stop = share_bounds(share, shares, len(x))
+        share_logits(x, first, stop, no_masks, units, numbers, weights, block, work[share], logits)
