@@ -165,8 +165,8 @@ def test_reduced_precision_is_told_from_rounding_and_from_a_formula(digits: Data
 
     class Cut(Engine):
         def select_batch(self, data, plan, k):
-            x, y, training = super().select_batch(data, plan, k)
-            return (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32), y, training
+            x, y, masks = super().select_batch(data, plan, k)
+            return (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32), y, masks
 
     recipe = Recipe(3, 64, optimizer("adam"))
     assert verdict(Cut(network, recipe), digits, network, "adam").verdict == "precision"

@@ -118,9 +118,9 @@ class Engine:
         nothing = SummedGradients.zero(self.network, self.recipe)
         if plan.empty and not self.synchronised:
             return nothing
-        x, y = self.start_step(data, plan, 0)
+        x, y, masks = self.select_batch(data, plan, 0)
         with computing():
-            loss, gradients = self.compute_gradients(x, y, summed=True)
+            loss, gradients = self.compute_gradients(x, y, masks, summed=True)
             self.update_buffers()
         if plan.empty:  # it has taken part in the statistics of the other workers
             return nothing
@@ -166,9 +166,9 @@ class Engine:
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the first step of a plan computes, without updating the weights."""
-        x, y = self.start_step(data, plan, 0)
+        x, y, masks = self.select_batch(data, plan, 0)
         with computing(), self.recording() as recorded:
-            loss, gradients = self.compute_gradients(x, y)
+            loss, gradients = self.compute_gradients(x, y, masks)
         trace: State = {}
         if outputs:
             trace = {f"output/{name}": output for name, output in recorded.items()}
@@ -177,8 +177,8 @@ class Engine:
             trace[f"gradient/{name}"] = gradients[name]
         return trace
 
-    def start_step(self, data: DeviceSplit, plan: Plan, k: int) -> tuple[Array, Array]:
-        """Give the layers the masks of step `k` of a plan, and return its images and labels."""
+    def select_batch(self, data: DeviceSplit, plan: Plan, k: int) -> tuple[Array, Array, Arrays]:
+        """Return the images, the labels and the dropout masks of step `k` of a plan."""
         x, y = data
         if plan.indices is not None:
             x = x[plan.indices[k]]
@@ -190,8 +190,7 @@ class Engine:
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
                 masks[layer.name] = self.mask_generator.random((len(x), *shape)) >= layer.rate
-        self.set_mode(training=True, masks=masks)
-        return x, y
+        return x, y, masks
 
     def set_mode(self, *, training: bool, masks: Arrays | None = None) -> None:
         """Tell every layer whether it is trained, and every dropout layer its mask."""
@@ -215,17 +214,20 @@ class Engine:
 
     def make_step(self, data: DeviceSplit, plan: Plan, k: int) -> Array:
         """Make step `k` of a plan, and return its loss."""
-        x, y = self.start_step(data, plan, k)
-        loss, gradients = self.compute_gradients(x, y)
+        x, y, masks = self.select_batch(data, plan, k)
+        loss, gradients = self.compute_gradients(x, y, masks)
         apply_update(self.recipe, self.arrays, gradients, float(plan.rates[k]))
         self.update_buffers()
         return loss
 
-    def compute_gradients(self, x: Array, y: Array, *, summed: bool = False) -> tuple[Array, State]:
+    def compute_gradients(
+        self, x: Array, y: Array, masks: Arrays, *, summed: bool = False
+    ) -> tuple[Array, State]:
         """Return the mean loss of a batch, and its gradients by the names of the parameters.
 
         Or the sum of the samples' losses, and its gradients.
         """
+        self.set_mode(training=True, masks=masks)
         logits = self.chain.forward(x)
         loss, dlogits = self.loss(logits, y)
         if summed:
