@@ -45,7 +45,7 @@ test: $(VENV)/.dev ## run the tests that are not slow, two files at a time
 	@$(BIN)/python -m pytest -m "not slow" --dist loadfile $(PYTEST) $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the tests that take minutes each
-	@$(BIN)/python -m pytest -m slow --dist load $(PYTEST) $(ARGS)
+	@$(BIN)/python -m pytest -m slow --dist worksteal $(PYTEST) $(ARGS)
 
 coverage: $(VENV)/.dev ## run the tests that start no process, and report which lines of the package they miss
 	@$(BIN)/python -m pytest -m "not slow and not process" --dist loadfile $(PYTEST) --cov --cov-report=term $(ARGS)

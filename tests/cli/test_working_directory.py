@@ -160,31 +160,46 @@ def test_the_workers_of_a_server_run_none_of_them(traps):
     assert executed(traps) == []
 
 
+def command(traps: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an installed ``triptych``, which must not run any of the traps."""
+    done = run(traps, str(traps.parent / "bin" / "triptych"), *arguments)
+    assert executed(traps) == [], arguments
+    return done
+
+
 @pytest.mark.slow
-def test_every_command_runs_none_of_them(traps):
-    launch = str(traps.parent / "bin" / "triptych")
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_no_training_runs_any_of_them(traps, engine: str):
+    for backend in registry.entry(engine).backends:
+        if backend != "compiled" or engine != "torch" or shutil.which("g++"):
+            done = command(traps, "train", engine, "--backend", backend, *NETWORK)
+            assert done.returncode == 0, (backend, done.stderr)
 
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        done = run(traps, launch, *arguments)
-        assert executed(traps) == [], arguments
-        return done
 
-    for engine in INSTALLED:
-        for backend in registry.entry(engine).backends:
-            if backend != "compiled" or engine != "torch" or shutil.which("g++"):
-                done = command("train", engine, "--backend", backend, *NETWORK)
-                assert done.returncode == 0, (engine, backend, done.stderr)
-    assert command("compare", *NETWORK, *NO_WAIT).returncode == 0
+@pytest.mark.slow
+def test_no_comparison_runs_any_of_them(traps):
+    assert command(traps, "compare", *NETWORK, *NO_WAIT).returncode == 0
     compared = next((traps / "runs").glob("*-compare-*"))
     assert (compared / "results.json").exists()
-    assert command("show", str(compared)).returncode == 0
-    assert command("report", str(compared)).returncode == 0
-    assert command("verify", "--data", "digits", "--hidden", "4", "--steps", "3").returncode == 0
-    assert command("data", "list").returncode == 0
-    assert command(
-        "map", "--engines", "numpy", "--backends", "default", "--minutes", "1"
-    ).returncode in (0, 2)
-    assert command("advise").returncode in (0, 2)
+    assert command(traps, "show", str(compared)).returncode == 0
+    assert command(traps, "report", str(compared)).returncode == 0
+
+
+@pytest.mark.slow
+def test_no_proof_runs_any_of_them(traps):
+    proof = ("verify", "--data", "digits", "--hidden", "4", "--steps", "3")
+    assert command(traps, *proof).returncode == 0
+
+
+@pytest.mark.slow
+def test_no_map_runs_any_of_them(traps):
+    measured = ("map", "--engines", "numpy", "--backends", "default", "--minutes", "1")
+    assert command(traps, *measured).returncode in (0, 2)
+    assert command(traps, "advise").returncode in (0, 2)
+
+
+def test_the_list_of_data_runs_none_of_them(traps):
+    assert command(traps, "data", "list").returncode == 0
 
 
 @pytest.mark.slow
