@@ -110,8 +110,6 @@ def _with_cache(dispatcher: Any, variant: str = "") -> Any:
 
     `variant` tells what is compiled from the same function in different ways.
     """
-    if not hasattr(dispatcher, "py_func"):  # NUMBA_DISABLE_JIT: it is a Python function
-        return dispatcher
     with suppress(RuntimeError):  # no folder can be written: every process compiles anew
         dispatcher._cache = _FunctionCache(dispatcher.py_func, variant)
     return dispatcher

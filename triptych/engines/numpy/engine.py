@@ -5,7 +5,7 @@ formulas: `layer`, `layers`, `convolution`, `loss` and `optimizers`, then the re
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from ...spec.recipe import Recipe
 from .augmentation import augment
 from .info import INFO
 from .layer import Array, Arrays
-from .layers import Dropout, build_chain
+from .layers import build_chain
 from .loss import build_loss
 from .normalization import BatchNorm
 from .optimizers import OPTIMIZERS, apply_update
@@ -167,11 +167,10 @@ class Engine:
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the first step of a plan computes, without updating the weights."""
         x, y, masks = self.select_batch(data, plan, 0)
-        with computing(), self.recording() as recorded:
+        recording = self.recording() if outputs else nullcontext(State())
+        with computing(), recording as recorded:
             loss, gradients = self.compute_gradients(x, y, masks)
-        trace: State = {}
-        if outputs:
-            trace = {f"output/{name}": output for name, output in recorded.items()}
+        trace: State = {f"output/{name}": output for name, output in recorded.items()}
         trace["loss"] = loss
         for name in self.network.gradient_order:
             trace[f"gradient/{name}"] = gradients[name]
@@ -197,16 +196,15 @@ class Engine:
         masks = masks or {}
         for layer in self.layers:
             layer.training = training
-            if isinstance(layer, Dropout):
-                layer.mask = masks.get(layer.name)
+            layer.mask = masks.get(layer.name)
 
     @contextmanager
     def recording(self) -> Generator[State]:
         """Record the output of every layer, by its name, while the context is open."""
         outputs: State = {}
-        for layer in self.layers:
-            layer.outputs = outputs
         try:
+            for layer in self.layers:
+                layer.outputs = outputs
             yield outputs
         finally:
             for layer in self.layers:

@@ -28,6 +28,8 @@ class Layer:
     ----------
     training : bool
         Whether the forward pass is that of a training step, not of an evaluation.
+    mask : ndarray of bool, shape (batch, …), optional
+        In the training of a dropout layer, True where a value is kept.
     outputs : dict of str to ndarray, optional
         Where its output is recorded, by its name.
     parameters, buffers, gradients : dict of str to ndarray
@@ -39,6 +41,7 @@ class Layer:
         self.spec: Any = spec
         self.name = spec.name
         self.training = False
+        self.mask: Array | None = None
         self.outputs: Arrays | None = None
         self.parameters: Arrays = {}
         self.buffers: Arrays = {}

@@ -1,7 +1,8 @@
 """The layers of a network, made from their descriptions: a chain of dense layers and others.
 
 A builder of a layer is a function ``builder(description)`` that returns a `Layer`. The engine sets
-its ``parameters`` and ``buffers``, which are dictionaries of arrays by leaf, such as ``kernel``.
+its ``parameters`` and ``buffers``, which are dictionaries of arrays by leaf, such as ``kernel``,
+and before each pass ``training`` and ``mask``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -132,15 +133,7 @@ class ReLU(Layer):
 
 
 class Dropout(Layer):
-    """Zeroes values in training, and scales the others so that the expected value stays x.
-
-    Attributes
-    ----------
-    mask : ndarray of bool, shape (batch, …), or None
-        True where a value is kept; None in evaluation.
-    """
-
-    mask: Array | None = None
+    """Zeroes values in training, and scales the others so that the expected value stays x."""
 
     def forward(self, x: Array) -> Array:
         """Return y = x·mask/(1 - rate) in training, and y = x in evaluation."""

@@ -7,7 +7,6 @@ import numpy as np
 from ...core.engine import LayerPullback
 from ...core.state import State
 from .layer import Layer
-from .layers import Dropout
 from .loss import LossFunction
 
 
@@ -40,8 +39,7 @@ class Probe:
         """Return what a layer makes of an input, and how gradients pass it."""
         layer = self._layers[name]
         layer.training = training
-        if isinstance(layer, Dropout):
-            layer.mask = mask if training else None
+        layer.mask = mask if training else None
         with computing():
             y = layer.forward(x)
             if training:
