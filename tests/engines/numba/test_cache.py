@@ -9,6 +9,7 @@ import pytest
 from support.commands import ROOT
 
 pytest.importorskip("numba")
+compilation = pytest.importorskip("triptych.engines.numba.compilation")
 pytestmark = [pytest.mark.framework, pytest.mark.process]
 
 ADDING = """
@@ -141,3 +142,55 @@ def test_several_processes_compile_at_the_same_time(sources: Path, tmp_path: Pat
     processes = [start(sources, tmp_path) for _ in range(3)]
     assert [finish(process)[:3] for process in processes] == [[2, 2, 1]] * 3
     assert run(sources, tmp_path) == [2, 2, 1, 1, 1]
+
+
+def test_entries_that_are_stored_at_the_same_moment_are_not_mixed(tmp_path: Path, monkeypatch):
+    files = compilation._KeyedFiles(str(tmp_path), "kernel", 0)
+    monkeypatch.setattr(files, "_load_index", dict)  # neither process has seen the other's index
+    files.save("float32", "code for float32")
+    files.save("float64", "code for float64")
+    monkeypatch.undo()
+    assert files.load("float64") == "code for float64"
+    assert files.load("float32") is None
+    files.save("float32", "code for float32")
+    assert [files.load(f"float{bits}") for bits in (32, 64)] == [
+        "code for float32",
+        "code for float64",
+    ]
+
+
+COUNTING = """
+from numba import get_thread_id, prange
+from triptych.engines.numba.compilation import parallel_kernel
+
+@parallel_kernel
+def note_threads(threads):
+    for i in prange(threads.size):
+        threads[i] = get_thread_id()
+"""
+PRINTING_THREADS = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from counting import note_threads
+for compiled in (note_threads.shared, note_threads.alone):  # the first starts the threads
+    threads = np.full(2, -1)
+    compiled(threads)
+    print(len(set(threads)), sum(compiled.stats.cache_hits.values()))
+"""
+
+
+def test_code_with_threads_and_code_without_are_stored_apart(tmp_path: Path):
+    (tmp_path / "counting.py").write_text(COUNTING)
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", PRINTING_THREADS, str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert printed == [["2", "0", "1", "0"], ["2", "1", "1", "1"]]

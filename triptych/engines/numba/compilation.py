@@ -77,7 +77,9 @@ class ParallelKernel:
         return self.for_shares(get_num_threads())(*arguments)
 
 
-parallel_kernel = ParallelKernel
+def parallel_kernel(function: Callable[..., Any]) -> ParallelKernel:
+    """Compile a function that Python calls, whose ``prange`` loops are shared by the threads."""
+    return ParallelKernel(function)
 
 
 def address(function: Callable[..., Any], name: str, signature: Any) -> int:
@@ -94,6 +96,7 @@ def address(function: Callable[..., Any], name: str, signature: Any) -> int:
     """
     function.__qualname__ = name
     typed = (signature.args, signature.return_type)
+    # With reference counts: without them there is no array of a pointer (`carray`).
     compiled: Any = CFunc(function, typed, locals={}, options=ARITHMETIC)
     with suppress(RuntimeError):
         compiled._cache = _FunctionCache(function)
@@ -151,6 +154,21 @@ class _CacheFiles(caching.CompileResultCacheImpl):
     _locator_classes = (_ChosenFolder, _PackageFolder, _UserFolder)
 
 
+class _KeyedFiles(caching.IndexDataCacheFile):
+    """An index, and files of machine code that are named after their keys.
+
+    Numba numbers them. Two processes that store different code at the same moment may then take the
+    same number, and a key would lead to the code of another. Here the worst that happens is
+    that the index lacks one of them, which is compiled again.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        digest = sha256(repr(key).encode()).hexdigest()[:16]
+        name = f"{self._index_name.removesuffix('.nbi')}.{digest}.nbc"
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
 class _FunctionCache(caching.FunctionCache):
     """The machine code of one function, or of one variant of it."""
 
@@ -159,6 +177,11 @@ class _FunctionCache(caching.FunctionCache):
     def __init__(self, function: Callable[..., Any], variant: str = "") -> None:
         super().__init__(function)
         self._variant = variant
+        self._cache_file = _KeyedFiles(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         """Return what tells the entries of a function apart: types, processor and name.

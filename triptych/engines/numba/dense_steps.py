@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ...spec.recipe import Recipe
 from .kernels import steps
 from .kernels.activations import IDENTITY, sweep_address
-from .kernels.products import SMALL_PRODUCT
 from .layer import Layer
 from .layers import LEAST_PRODUCTS, Dense, Elementwise, Flatten
 from .loss import CompiledLoss
@@ -25,6 +24,7 @@ from .optimizers import CompiledUpdate
 
 Array = NDArray[Any]
 
+SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS, with AVX-512, copies no operand
 NARROW = 64  # outputs; wider products are as fast in one piece
 FEWEST_ROWS = 32  # smaller blocks are not worth the trouble
 NO_MASKS = np.zeros(0, np.bool_)
