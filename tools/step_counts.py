@@ -357,7 +357,7 @@ def counted_kernels(tally: Tally) -> Generator[None]:
         module for name, module in sys.modules.items() if name.startswith("triptych.engines.numba")
     ]
     parallel = {
-        value for m in modules for value in vars(m).values() if type(value) is ParallelKernel
+        value for m in modules for value in vars(m).values() if isinstance(value, ParallelKernel)
     }
     replaced = [
         (owner, attribute, value)

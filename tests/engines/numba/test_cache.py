@@ -71,11 +71,13 @@ def sources(tmp_path: Path) -> Path:
     return folder
 
 
-def start(sources: Path, home: Path, **environment: str) -> "subprocess.Popen[str]":
+def start(
+    sources: Path, home: Path, program: str = PRINTING, **environment: str
+) -> "subprocess.Popen[str]":
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("NUMBA_")}
     changed = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-c", PRINTING, str(sources)],
+        [sys.executable, "-c", program, str(sources)],
         env=inherited | changed | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -182,15 +184,6 @@ for compiled in (note_threads.shared, note_threads.alone):  # the first starts t
 
 def test_code_with_threads_and_code_without_are_stored_apart(tmp_path: Path):
     (tmp_path / "counting.py").write_text(COUNTING)
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
-    printed = [
-        subprocess.run(
-            [sys.executable, "-c", PRINTING_THREADS, str(tmp_path)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    assert printed == [["2", "0", "1", "0"], ["2", "1", "1", "1"]]
+    for hits in (0, 1):
+        process = start(tmp_path, tmp_path, PRINTING_THREADS, NUMBA_NUM_THREADS="2")
+        assert finish(process) == [2, hits, 1, hits]

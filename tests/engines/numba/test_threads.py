@@ -15,7 +15,6 @@ TESTS = Path(__file__).parents[2]
 
 # Every loop is divided among the threads, however small it is.
 PROVING = """
-from dataclasses import replace
 from itertools import islice
 import sys
 
@@ -67,7 +66,11 @@ print("without:", *[n for n, kernel in kernels.items() if kernel.alone.signature
 
 
 def test_every_kernel_is_proved_with_two_threads():
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": f"{ROOT}:{TESTS}"}
+    environment = {
+        **os.environ,
+        "NUMBA_NUM_THREADS": "2",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
+    }
     done = subprocess.run(
         [sys.executable, "-c", PROVING],
         env=environment,

@@ -65,7 +65,7 @@ class ParallelKernel:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.alone = _with_cache(njit(**OPTIONS)(function))
+        self.alone = kernel(function)
         self.shared = _with_cache(njit(**OPTIONS, parallel=True)(function), "shared")
 
     def for_shares(self, shares: int) -> Any:
@@ -184,7 +184,7 @@ class _FunctionCache(caching.FunctionCache):
         )
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        """Return what tells the entries of a function apart: types, processor and name.
+        """Return what tells the entries apart: types, processor, name and variant.
 
         Numba's key has the variables of an enclosing function, which differ from process to
         process if they are compiled functions. Here they follow from the name.

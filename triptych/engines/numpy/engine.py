@@ -139,7 +139,7 @@ class Engine:
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
-        self.set_mode(training=False)
+        self.set_mode(None)
         logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
         with computing():
             for start in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
@@ -155,7 +155,7 @@ class Engine:
         images : ndarray of uint8 or floats, shape (n, h, w, c)
             As in `Split`.
         """
-        self.set_mode(training=False)
+        self.set_mode(None)
         with computing(), self.recording() as outputs:
             self.chain.forward(scaled(images, self.recipe.dtype))
         return outputs
@@ -191,12 +191,11 @@ class Engine:
                 masks[layer.name] = self.mask_generator.random((len(x), *shape)) >= layer.rate
         return x, y, masks
 
-    def set_mode(self, *, training: bool, masks: Arrays | None = None) -> None:
-        """Tell every layer whether it is trained, and every dropout layer its mask."""
-        masks = masks or {}
+    def set_mode(self, masks: Arrays | None) -> None:
+        """Set every layer to training with its mask, or to evaluation if there are no masks."""
         for layer in self.layers:
-            layer.training = training
-            layer.mask = masks.get(layer.name)
+            layer.training = masks is not None
+            layer.mask = masks.get(layer.name) if masks is not None else None
 
     @contextmanager
     def recording(self) -> Generator[State]:
@@ -225,7 +224,7 @@ class Engine:
 
         Or the sum of the samples' losses, and its gradients.
         """
-        self.set_mode(training=True, masks=masks)
+        self.set_mode(masks)
         logits = self.chain.forward(x)
         loss, dlogits = self.loss(logits, y)
         if summed:

@@ -66,8 +66,9 @@ class Layer:
     def update_buffers(self) -> None:
         """Change the buffers by what the last training pass computed; called once in a step."""
 
-    def is_trained(self) -> bool:
-        """Return whether it has parameters, or a layer inside it has."""
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters, or a layer inside it has."""
         return any(layer.parameters for layer in self.with_inner())
 
     def with_inner(self) -> list["Layer"]:

@@ -56,7 +56,7 @@ class Chain:
 
     def parameter_gradients(self, dy: Array) -> None:
         """Set the gradients of all parameters, without what only the input would need."""
-        trained = [i for i, layer in enumerate(self.layers) if layer.is_trained()]
+        trained = [i for i, layer in enumerate(self.layers) if layer.learns]
         if not trained:
             return
         first = trained[0]

@@ -16,7 +16,7 @@ from numba import prange
 
 from ..compilation import inlined, parallel_kernel
 from .constants import constant
-from .products import NORMAL, TRANSPOSED, gemm
+from .products import multiply, multiply_transposed
 from .shares import share_bounds
 
 # Fewer numbers in a row of a window are copied one by one: loops over them take longer to start. It
@@ -292,7 +292,7 @@ def convolve(
                 product = out if groups == 1 else part[share]
                 first = base if groups == 1 else 0
                 target = product[first : first + count]
-                gemm(NORMAL, NORMAL, windows[share, :count], weights[group], False, target)
+                multiply(windows[share, :count], weights[group], target)
                 if groups > 1:
                     put_group(product, count, group, base, out)
             if pooled:
@@ -414,7 +414,7 @@ def convolve_weight_gradient(x, geometry, shape, dz, sums, windows, part):
                     take_group(dz, first, count, group, down)
                     first = 0
                 dy = down[first : first + count]
-                gemm(TRANSPOSED, NORMAL, windows[share, :count], dy, True, sums[share, group])
+                multiply_transposed(windows[share, :count], dy, True, sums[share, group])
 
 
 @parallel_kernel
@@ -453,7 +453,7 @@ def convolve_input_gradient(dz, geometry, shape, weights, dx, windows, part):
                     take_group(dz, first, count, group, down)
                     first = 0
                 dy = down[first : first + count]
-                gemm(NORMAL, NORMAL, dy, weights[group], False, windows[share, :count])
+                multiply(dy, weights[group], windows[share, :count])
                 for row in range(start, stop):
                     first = (row - start) * columns
                     add_windows(

@@ -35,7 +35,7 @@ from numba import prange
 from ..compilation import inlined, parallel_kernel
 from .constants import constant
 from .convolution import pool, rectify
-from .products import NORMAL, TRANSPOSED, gemm
+from .products import multiply, multiply_transposed
 from .shares import share_bounds
 
 # Of each row of Bᵀ the two numbers that are not 0: their columns, the first is 1, the second SIGNS.
@@ -293,7 +293,7 @@ def convolve(
             count = (stop - start) * tiles
             for k in range(16):
                 part = patches[share, k, :count]
-                gemm(NORMAL, NORMAL, part, transformed[k], False, products[share, k, :count])
+                multiply(part, transformed[k], products[share, k, :count])
             for u in range(start, stop):
                 first = (u - start) * tiles
                 transform_products(
@@ -364,4 +364,4 @@ def convolve_weight_gradient(
             count = (stop - start) * tiles
             for k in range(16):
                 part = patches[share, k, :count]
-                gemm(TRANSPOSED, NORMAL, part, gradients[share, k, :count], True, sums[share, k])
+                multiply_transposed(part, gradients[share, k, :count], True, sums[share, k])
